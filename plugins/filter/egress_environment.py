@@ -21,7 +21,7 @@ description:
 positional: ca_certificates
 options:
   _input:
-    description: Value of C(llmhost_proxy), a dictionary of O(_input.http), O(_input.https) and O(_input.no_proxy).
+    description: Value of C(llmhost_proxy), a dictionary of C(http), C(https) and C(no_proxy).
     type: dict
     required: true
   ca_certificates:

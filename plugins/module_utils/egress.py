@@ -77,7 +77,9 @@ class Proxy:
         for scheme, address in (("http", self.http), ("https", self.https)):
             if address:
                 lines.append(f'Acquire::{scheme}::Proxy "{address}";')
-                lines += [f'Acquire::{scheme}::Proxy::{host} "DIRECT";' for host in ("localhost", *exact)]
+                lines += [
+                    f'Acquire::{scheme}::Proxy::{host} "DIRECT";' for host in dict.fromkeys(("localhost", *exact))
+                ]
         return "\n".join(lines) + "\n"
 
 
