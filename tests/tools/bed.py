@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -40,7 +41,8 @@ HUB_UNIT = f"""[Unit]
 Description=Loopback hub of the test bed
 
 [Service]
-ExecStart=/usr/bin/python3 /srv/hub/loopback_hub.py --root /srv/hub/models --port {HUB_PORT}
+ExecStart=/usr/bin/python3 /srv/hub/loopback_hub.py --root /srv/hub/models --listen 127.0.0.1:{HUB_PORT} \
+  --faults-file /srv/hub/faults.json
 Restart=on-failure
 
 [Install]
@@ -93,6 +95,15 @@ def parse_size(text: str) -> int:
     if not match:
         raise ValueError(f"not a size: {text!r}")
     return int(match[1]) << 10 * " KMGT".index(match[2] or " ")
+
+
+def _digest(script: Path, models: Path) -> str:
+    """What tells this hub from another: the program, and the names, sizes and times of the files that it serves."""
+    digest = hashlib.sha256(script.read_bytes())
+    for path in sorted(models.rglob("*")):
+        status = path.stat()
+        digest.update(f"{path.relative_to(models)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 @dataclass
@@ -169,11 +180,15 @@ class Bed:
 
     def serve_hub(self, models: Path) -> None:
         """Serve a directory of models (org/repo/file…) to the bed from a loopback hub inside it, as a unit."""
-        self.exec("mkdir", "-p", "/srv/hub")
+        key = _digest(HERE / "loopback_hub.py", models)
+        if key in self.exec("sh", "-c", "systemctl is-active -q loopback-hub && cat /srv/hub/key", check=False).stdout:
+            return
+        self.exec("mkdir", "-p", "/srv/hub/models")
         docker("cp", f"{models}/.", f"{self.name}:/srv/hub/models")
         self.put(HERE / "loopback_hub.py", "/srv/hub/loopback_hub.py")
         self.write("/etc/systemd/system/loopback-hub.service", HUB_UNIT)
         self.shell(START_HUB)
+        self.write("/srv/hub/key", key)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,55 @@
+# llmhost. `make` alone lists what there is.
+.DEFAULT_GOAL := help
+.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all molecule bench bench-first docs build clean
+
+SHELL := /bin/sh
+BIN := .venv/bin
+MODEL ?=
+export PYTHON MODEL
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: ## .venv with what the playbooks need
+	@tools/setup.sh run
+
+setup-dev: ## .venv with what demo, build and tests need too
+	@tools/setup.sh dev
+
+docker:
+	@tools/docker.sh
+
+demo: setup-dev docker ## a host in a container, a model that answers; MODEL=org/repo:QUANT takes a real one
+	@$(BIN)/python tests/tools/demo.py up
+
+demo-down: ## remove the demo's container
+	@$(BIN)/python tests/tools/demo.py down
+
+test: lint unit molecule ## all tests
+
+lint: setup-dev ## ansible-lint, yamllint, ruff, mypy, shellcheck
+	@tools/lint.sh
+
+unit: setup-dev ## unit tests, seconds
+	@$(BIN)/python -m pytest tests/unit
+
+unit-all: ## unit tests and syntax checks on the oldest and the newest Python at hand
+	@tools/unit_all.sh
+
+molecule: setup-dev docker ## the whole tier in containers, minutes
+	@tools/molecule.sh
+
+bench: demo ## wall time and tasks of a run that changes nothing
+	@$(BIN)/python tests/bench/no_change_run.py
+
+bench-first: setup-dev docker ## stages and critical path of a first run
+	@$(BIN)/python tests/bench/first_run.py
+
+docs: setup-dev ## the variable tables of the roles' READMEs
+	@$(BIN)/python tests/tools/role_docs.py
+
+build: setup-dev ## the collection's tarball
+	@$(BIN)/ansible-galaxy collection build --force
+
+clean: ## remove what make made: containers, caches, .venv
+	@tools/clean.sh
