@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck for every shell script; where it is not installed, at least whether they parse.
+# Runs shellcheck over every shell script; where it is not installed, sees at least whether they parse.
 set -eu
 cd "$(dirname "$0")/.."
 

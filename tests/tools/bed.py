@@ -36,7 +36,18 @@ MAKE_LOOP_NODES = """
 [ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
 for n in $(seq 0 63); do [ -e /dev/loop$n ] || mknod /dev/loop$n b 7 $n; done
 """
-ATTACH_LOOP = MAKE_LOOP_NODES + 'truncate -s "$2" "$1"; losetup -n -O NAME -j "$1" | grep . || losetup -f --show "$1"'
+ATTACH_LOOP = (
+    MAKE_LOOP_NODES
+    + """
+image=$1 size=$2 link=$3
+[ -e "$image" ] || truncate -s "$size" "$image"
+device=$(losetup -n -O NAME -j "$image")
+[ -n "$device" ] || device=$(losetup -f --show "$image")
+mkdir -p "$(dirname "$link")"
+ln -sf "$device" "$link"
+echo "$device"
+"""
+)
 HUB_UNIT = f"""[Unit]
 Description=Loopback hub of the test bed
 
@@ -170,13 +181,26 @@ class Bed:
     def write(self, target: str, text: str) -> None:
         self.exec("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "-", target, stdin=text)
 
+    def put_checkout(self, target: str) -> None:
+        """Copy the working tree as git sees it: changes not yet committed too, ignored files not."""
+        listed = ["git", "-C", str(CHECKOUT), "ls-files", "-co", "--exclude-standard", "-z"]
+        names = subprocess.run(listed, check=True, capture_output=True).stdout
+        pack = ["tar", "-C", str(CHECKOUT), "-c", "--owner=0", "--group=0", "--ignore-failed-read", "--null", "-T", "-"]
+        packed = subprocess.run(pack, check=True, capture_output=True, input=names).stdout
+        self.exec("mkdir", "-p", target)
+        subprocess.run(["docker", "cp", "-", f"{self.name}:{target}"], check=True, capture_output=True, input=packed)
+
     def loop_disk(self, size: str | int, name: str = "disk") -> str:
-        """A blank disk: a sparse file on the host's filesystem behind a loop device. Returns the device's path."""
+        """A blank disk: a sparse file on the host's filesystem behind a loop device. Returns the device's path.
+
+        Which loop device is free differs each time: the link /dev/disk/by-id/bed-<name> does not.
+        """
         if not self.loops:
             raise BedError(f"bed {self.name} was started without loop devices")
         size_bytes = size if isinstance(size, int) else parse_size(size)
         image = f"{BED_DIR}/{name}.img"
-        return self.exec("sh", "-euc", ATTACH_LOOP, "-", image, str(size_bytes)).stdout.split()[0]
+        link = f"/dev/disk/by-id/bed-{name}"
+        return self.exec("sh", "-euc", ATTACH_LOOP, "-", image, str(size_bytes), link).stdout.strip()
 
     def serve_hub(self, models: Path) -> None:
         """Serve a directory of models (org/repo/file…) to the bed from a loopback hub inside it, as a unit."""
@@ -248,6 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     up.add_argument("--disk", action="append", default=[], metavar="SIZE", help="give it a blank loop disk")
     up.add_argument("--mount", action="append", default=[], metavar="DIR:PATH", help="show it a directory of the host")
     up.add_argument("--hub", type=Path, metavar="DIR", help="serve the models in DIR from a loopback hub inside it")
+    up.add_argument("--checkout", metavar="PATH", help="copy this working tree into it")
     down = commands.add_parser("down", help="remove a bed and what it holds")
     down.add_argument("name")
     options = parser.parse_args(argv)
@@ -258,6 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         mounts = dict(mount.split(":", 1) for mount in options.mount)
         bed = Bed(options.name, swap=options.swap, loops=bool(options.disk), mounts=mounts).start()
         disks = [bed.loop_disk(size, f"disk{number}") for number, size in enumerate(options.disk)]
+        if options.checkout:
+            bed.put_checkout(options.checkout)
         if options.hub:
             bed.serve_hub(options.hub)
     except BedError as error:
