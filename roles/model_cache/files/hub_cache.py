@@ -1,0 +1,246 @@
+"""The model cache on disk: what is wanted, where it lies, and which files were verified.
+
+The layout is that of the Hugging Face hub client (``models--org--repo/{blobs,refs,snapshots}``), so its tools find the
+models. A file under ``blobs`` is complete and verified; one that is still coming ends in ``.incomplete``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# What a model needs to be served. Pickles run code when they are loaded, so no format that may hold one is here.
+ALLOWED_SUFFIXES = (".gguf", ".safetensors", ".json", ".txt", ".jinja", ".md", ".model", ".tiktoken")
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+READ_BYTES = 1 << 22
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Heartbeat = Callable[[], None]
+
+
+class FetchError(Exception):
+    """Why a model could not be fetched, in words for the person who asked for it."""
+
+    def __init__(self, code: str, message: str, remedy: str, *, retry: bool = False, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.code, self.message, self.remedy = code, message, remedy
+        self.retry, self.retry_after = retry, retry_after
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error as it goes from the transfer to its supervisor."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+            "retry": self.retry,
+            "retry_after": self.retry_after,
+        }
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """One file of the model, with the checksum that the hub gave for it."""
+
+    name: str
+    size_bytes: int
+    sha256: str | None
+    git_oid: str | None
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> WantedFile:
+        """Build from the plan; refuses what may not be fetched."""
+        name = str(data["name"])
+        if name.startswith("/") or "\\" in name or ".." in name.split("/"):
+            raise FetchError("model.bad_name", f"{name}: a file of a model may not lie outside of it.", "")
+        if not name.lower().endswith(ALLOWED_SUFFIXES):
+            pickle = name.lower().endswith(PICKLE_SUFFIXES)
+            why = "it may hold a pickle, which runs code when it is loaded" if pickle else "its format is not known"
+            raise FetchError("model.refused_file", f"{name}: refused, {why}.", "Choose GGUF or safetensors files.")
+        return cls(name, int(data["size_bytes"]), data.get("sha256"), data.get("git_oid"))
+
+    @property
+    def digest(self) -> str | None:
+        """The checksum that the content must have, which is also the name of its blob."""
+        return self.sha256 or self.git_oid
+
+    def hasher(self) -> Any:
+        """Return a fresh hash of the kind of ``digest``; git puts a header before the content."""
+        if self.sha256 is None and self.git_oid is not None:
+            return hashlib.sha1(b"blob %d\0" % self.size_bytes)
+        return hashlib.sha256()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the plan wants in the cache."""
+
+    source: str
+    endpoint: str
+    repo: str
+    commit: str
+    revision: str
+    cache_path: Path
+    files: tuple[WantedFile, ...]
+    path: str | None = None
+    stall_seconds: float = 60.0
+    retry_seconds: float = 1.0
+    margin_bytes: int = 64 << 20
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Request:
+        """Build from the request file that the role writes."""
+        if not COMMIT.fullmatch(str(data["commit"])):
+            raise FetchError("model.bad_commit", f"{data['commit']}: a commit has 40 hexadecimal digits.", "")
+        return cls(
+            source=str(data["source"]),
+            endpoint=str(data.get("endpoint") or "").rstrip("/"),
+            repo=str(data.get("repo") or ""),
+            commit=str(data["commit"]),
+            revision=str(data.get("revision") or "main"),
+            cache_path=Path(data["cache_path"]),
+            files=tuple(WantedFile.from_dict(file) for file in data["files"]),
+            path=data.get("path"),
+            stall_seconds=float(data.get("stall_seconds", 60)),
+            retry_seconds=float(data.get("retry_seconds", 1)),
+            margin_bytes=int(data.get("margin_bytes", 64 << 20)),
+        )
+
+    @classmethod
+    def from_file(cls, path: Path) -> Request:
+        """Build from the request file that the role writes."""
+        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies in the cache; a local file is a repository of the made-up user ``local``."""
+        name = self.repo if self.source == "hub" else f"local/{Path(self.path or '').stem}"
+        return self.cache_path / ("models--" + name.replace("/", "--"))
+
+
+@dataclass
+class Cache:
+    """The folder of one model in the cache."""
+
+    folder: Path
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def blobs(self) -> Path:
+        """Where the contents lie, named by their checksum."""
+        return self.folder / "blobs"
+
+    def partial(self, digest: str) -> Path:
+        """Where the content with that checksum comes in."""
+        return self.blobs / f"{digest}.incomplete"
+
+    def prepare(self) -> None:
+        """Make the folders."""
+        for name in ("blobs", "refs", "snapshots"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def is_verified(self, digest: str) -> bool:
+        """Whether the blob is the very file whose checksum was once computed: same size, same time of change."""
+        return self._memory().get(digest, {}) == _print_of(self.blobs / digest)
+
+    def remember(self, digest: str) -> None:
+        """Note that the blob as it is now has the checksum of its name."""
+        with self._lock:
+            known = self._memory() | {digest: _print_of(self.blobs / digest)}
+            write_json(self.folder / ".verified.json", {name: p for name, p in known.items() if p})
+
+    def _memory(self) -> dict[str, dict[str, int]]:
+        return read_json(self.folder / ".verified.json")
+
+    def arrived(self, file: WantedFile) -> int:
+        """How many bytes of a file are here, verified or not."""
+        digest = file.digest
+        if digest is None:
+            return 0
+        if (self.blobs / digest).exists():
+            return file.size_bytes
+        try:
+            return self.partial(digest).stat().st_size
+        except OSError:
+            return 0
+
+    def linked(self, commit: str, file: WantedFile) -> str | None:
+        """Return the blob that a published name leads to, if that blob was verified and has the right size."""
+        link = self.folder / "snapshots" / commit / file.name
+        try:
+            blob = Path(os.readlink(link)).name
+            complete = link.stat().st_size == file.size_bytes
+        except OSError:
+            return None
+        return blob if complete and self.is_verified(blob) else None
+
+    def publish(self, commit: str, revision: str, blobs: dict[str, str]) -> None:
+        """Give the verified blobs their names, all at once; ``blobs`` is ordered, the main file first."""
+        snapshot = self.folder / "snapshots" / commit
+        if snapshot.exists():
+            # Another quantisation of the same commit is there. The main file comes last: it is what a server opens.
+            for name, blob in reversed(blobs.items()):
+                _link(self.blobs / blob, snapshot / name)
+        else:
+            fresh = snapshot.with_name(f".{commit}.new")
+            for name, blob in blobs.items():
+                _link(self.blobs / blob, fresh / name)
+            fresh.rename(snapshot)
+        if not COMMIT.fullmatch(revision) and ".." not in revision.split("/"):
+            write_text(self.folder / "refs" / revision, commit)
+
+
+def hash_file(path: Path, hasher: Any, heartbeat: Heartbeat, end: int | None = None) -> Any:
+    """Feed a file (up to ``end``) to a hash; the heartbeat tells the watchdog that this is work, not a stall."""
+    with path.open("rb", buffering=0) as stream:
+        left = path.stat().st_size if end is None else end
+        while left > 0 and (chunk := stream.read(min(READ_BYTES, left))):
+            hasher.update(chunk)
+            left -= len(chunk)
+            heartbeat()
+    return hasher
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it has the old content or the new one, whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.rename(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees all of it or none."""
+    write_text(path, json.dumps(value))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the dict in a JSON file; empty when there is none, or it makes no sense."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _print_of(path: Path) -> dict[str, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return {"missing": 1}
+    return {"size_bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _link(blob: Path, name: Path) -> None:
+    name.parent.mkdir(parents=True, exist_ok=True)
+    fresh = name.with_name(f".{name.name}.new")
+    fresh.unlink(missing_ok=True)
+    # The target counts from where the name ends up; the temporary folder of a snapshot is as deep as the final one.
+    fresh.symlink_to(os.path.relpath(blob, name.parent))
+    fresh.rename(name)
