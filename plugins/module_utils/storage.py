@@ -29,6 +29,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.state import StateFil
 class FilesystemTools:
     """The programs that make a filesystem and look whether one is whole."""
 
+    package: str
     make: tuple[str, ...]
     uuid: str
     force: tuple[str, ...]
@@ -42,9 +43,18 @@ class FilesystemTools:
 
 # Model files are few and large: no blocks are reserved for root (5 % of the disk), and an inode per MiB is plenty.
 TOOLS = {
-    "ext4": FilesystemTools(("mkfs.ext4", "-q", "-m", "0", "-T", "largefile"), "-U {}", (), ("e2fsck", "-f", "-n"), 2),
-    "xfs": FilesystemTools(("mkfs.xfs", "-q"), "-m uuid={}", ("-f",), ("xfs_repair", "-n"), 0),
+    "ext4": FilesystemTools("e2fsprogs", ("mkfs.ext4", "-q", "-m", "0", "-T", "largefile"), "-U {}", (), ("e2fsck", "-f", "-n"), 2),
+    "xfs": FilesystemTools("xfsprogs", ("mkfs.xfs", "-q"), "-m uuid={}", ("-f",), ("xfs_repair", "-n"), 0),
 }
+
+
+class MissingToolError(Exception):
+    """The program that makes the filesystem is not installed; the message is the package that brings it."""
+
+
+def find_program(name: str) -> str | None:
+    """Return where a program is, or None; a run without a login shell may lack the sbin directories."""
+    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
 def device_number(path: str) -> str:
@@ -65,6 +75,7 @@ class Host:
     systemd: str = "/run/systemd/system"
     number: Callable[[str], str] = device_number
     new_uuid: Callable[[], str] = lambda: str(uuid.uuid4())
+    which: Callable[[str], str | None] = find_program
 
 
 class Storage:
@@ -166,6 +177,8 @@ class Storage:
         """Make the filesystem, announced before the first byte is written, so that half of one is known as ours."""
         tools = TOOLS[decision.filesystem]
         device = os.path.realpath(claim.device)
+        if not self._check and not self._host.which(tools.make[0]):
+            raise MissingToolError(tools.package)
         if decision.action == "finish" and self._host.run([*tools.check, device]).rc == 0:
             return
         command = tools.make_command(device, str(record.label), str(record.uuid), again=decision.action == "finish")

@@ -15,7 +15,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.command import run_co
 from ansible_collections.llmhost.core.plugins.module_utils.disks import read_disk
 from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedError, hold
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.storage import Host, Storage
+from ansible_collections.llmhost.core.plugins.module_utils.storage import Host, MissingToolError, Storage
 
 DOCUMENTATION = r"""
 module: claim_disk
@@ -76,6 +76,11 @@ actions:
   type: list
   elements: str
   returned: always
+packages:
+  description: What to install first. Nothing was done when there is any, and the disk was found fit to be claimed.
+  type: list
+  elements: str
+  returned: always
 uuid: {description: UUID of the filesystem; null where there is none (yet)., type: str, returned: when present}
 storage: {description: What is recorded in storage.json., type: dict, returned: when present}
 code: {description: "Name of the reason, such as C(storage.not_blank).", type: str, returned: on failure}
@@ -123,11 +128,13 @@ def main() -> None:
             host = Host(lock.run, partial(read_disk, run_command=run_command), StateFile("storage"))
             storage = Storage(host, module.check_mode)
             result = apply(storage, module.params)
+    except MissingToolError as package:
+        module.exit_json(changed=False, actions=[], packages=[str(package)])
     except RefusedError as refusal:
         module.fail_json(msg=str(refusal), code=refusal.code, reasons=refusal.reasons)
     except (LockedError, OSError) as problem:
         module.fail_json(msg=f"the storage could not be set up: {problem}", code="storage.failed", reasons=[])
-    module.exit_json(changed=bool(storage.actions), actions=storage.actions, **result)
+    module.exit_json(changed=bool(storage.actions), actions=storage.actions, packages=[], **result)
 
 
 if __name__ == "__main__":

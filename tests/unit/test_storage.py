@@ -23,7 +23,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.disks import Disk
 from ansible_collections.llmhost.core.plugins.module_utils.lsblk import BlockDevice
 from ansible_collections.llmhost.core.plugins.module_utils.mountpoint import unseal
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.storage import Host, Storage
+from ansible_collections.llmhost.core.plugins.module_utils.storage import Host, MissingToolError, Storage
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
@@ -113,6 +113,7 @@ class Machine:
         self.commands: list[str] = []
         self.dies_at = ""
         self.whole = True
+        self.missing: list[str] = []
         self.mountinfo = root / "self" / "mountinfo"
         self.mountinfo.parent.mkdir()
         self.mountinfo.write_text("29 1 254:0 / / rw - ext4 /dev/vda rw\n")
@@ -128,6 +129,7 @@ class Machine:
             str(root / "no-systemd"),
             lambda path: "259:1",
             lambda: UUID,
+            lambda program: f"/sbin/{program}" if program not in self.missing else None,
         )
 
     def run(self, argv: Sequence[str]) -> CommandResult:
@@ -194,6 +196,14 @@ def test_makes_xfs(machine: Machine) -> None:
     machine.claim(filesystem="xfs")
     assert machine.commands[0] == f"mkfs.xfs -q -L llmhost-mode -m uuid={UUID} {DEVICE}"
     assert machine.fstab.read_text().endswith(" xfs defaults,nofail 0 0\n")
+
+
+def test_asks_for_the_package_before_it_does_anything(machine: Machine) -> None:
+    machine.missing = ["mkfs.xfs"]
+    with pytest.raises(MissingToolError, match="xfsprogs"):
+        machine.claim(filesystem="xfs")
+    assert (machine.commands, machine.state.read()) == ([], {})
+    assert len(machine.claim(check=True, filesystem="xfs")) == 4
 
 
 @pytest.mark.parametrize("program", ["mkfs.ext4", "mount"])
