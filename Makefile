@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 MODEL ?=
+SCENARIO ?=
 export PYTHON MODEL
 
 help: ## list the targets
@@ -20,10 +21,10 @@ docker:
 	@tools/docker.sh
 
 demo: setup-dev docker ## a host in a container, a model that answers; MODEL=org/repo:QUANT takes a real one
-	@$(BIN)/python tests/tools/demo.py up
+	@$(BIN)/python -m tests.tools.demo
 
 demo-down: ## remove the demo's container
-	@$(BIN)/python tests/tools/demo.py down
+	@python3 tests/tools/bed.py down llmhost-demo
 
 test: lint unit molecule ## all tests
 
@@ -36,17 +37,17 @@ unit: setup-dev ## unit tests, seconds
 unit-all: ## unit tests and syntax checks on the oldest and the newest Python at hand
 	@tools/unit_all.sh
 
-molecule: setup-dev docker ## the whole tier in containers, minutes
-	@tools/molecule.sh
+molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=default runs one
+	@tools/molecule.sh $(SCENARIO)
 
 bench: demo ## wall time and tasks of a run that changes nothing
-	@$(BIN)/python tests/bench/no_change_run.py
+	@$(BIN)/python -m tests.bench.no_change_run
 
 bench-first: setup-dev docker ## stages and critical path of a first run
-	@$(BIN)/python tests/bench/first_run.py
+	@$(BIN)/python -m tests.bench.first_run
 
 docs: setup-dev ## the variable tables of the roles' READMEs
-	@$(BIN)/python tests/tools/role_docs.py
+	@$(BIN)/python -m tests.tools.role_docs
 
 build: setup-dev ## the collection's tarball
 	@$(BIN)/ansible-galaxy collection build --force
