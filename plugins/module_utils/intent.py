@@ -1,0 +1,178 @@
+"""What the user wants: the ``llmhost_*`` variables, checked and turned into values that the planner can use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils import record
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error
+from ansible_collections.llmhost.core.plugins.module_utils.size import SizeError, parse_size
+
+PREFIX = "llmhost_"
+
+DEFAULTS: dict[str, Any] = {
+    "tier": "custom",
+    "requirements": {},
+    "model": "",
+    "model_revision": "main",
+    "accelerator": "auto",
+    "context": "auto",
+    "parallel": 1,
+    "storage_disk": "auto",
+    "storage_path": "/srv/llmhost",
+    "storage_filesystem": "ext4",
+    "swap": "auto",
+    "swap_max": "64 GiB",
+    "listen_host": "127.0.0.1",
+    "listen_port": 8080,
+    "api_users": [],
+    "hub_endpoint": "https://huggingface.co",
+    "hub_token": "",
+    "proxy": {},
+    "ca_certificates": [],
+    "archive_dir": "",
+    "download_stall_seconds": 60,
+}
+"""Every variable that a user may set, without its prefix. ``roles/preflight`` documents the same list."""
+
+FACTS = frozenset({"llmhost_plan"})
+"""Names that llmhost itself sets while it runs."""
+
+# A prefix that playbooks other than site.yml (remove, acceptance) and test beds use for their own switches.
+_OTHER_PLAYBOOKS = ("llmhost_remove_", "llmhost_acceptance_", "llmhost_bed_")
+
+_CHOICES = {
+    "accelerator": ("auto", "nvidia", "cpu"),
+    "storage_filesystem": ("ext4", "xfs"),
+}
+_LEAST_CONTEXT = 256
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The wanted host. A size or number of None means that the planner chooses."""
+
+    tier: str
+    requirements: Mapping[str, Any]
+    model: str
+    accelerator: str
+    context: int | None
+    parallel: int
+    storage_disk: str
+    storage_path: str
+    storage_filesystem: str
+    swap_bytes: int | None
+    swap_max_bytes: int
+    listen_host: str
+    listen_port: int
+    endpoint: str
+    stall_seconds: int
+    proxy: Mapping[str, Any] = field(default_factory=dict)
+    ca_certificates: tuple[str, ...] = ()
+
+    @property
+    def storage_path_is_default(self) -> bool:
+        """Whether the planner may put the models elsewhere."""
+        return self.storage_path == str(DEFAULTS["storage_path"])
+
+
+def read_intent(variables: Mapping[str, Any]) -> tuple[Intent, list[Finding]]:
+    """Return the intent and an error for every variable that is unknown or has no usable value.
+
+    A variable that cannot be used keeps its default, so that the rest of the plan is still worth reading.
+    """
+    reader = _Reader({_without_prefix(name): value for name, value in variables.items()})
+    intent = Intent(
+        tier=reader.text("tier"),
+        requirements=record.section(reader.values, "requirements"),
+        model=reader.text("model"),
+        accelerator=reader.choice("accelerator"),
+        context=None if reader.is_auto("context") else reader.number("context", _LEAST_CONTEXT, 2**31),
+        parallel=reader.number("parallel", 1, 256) or 1,
+        storage_disk=reader.text("storage_disk"),
+        storage_path=reader.path("storage_path"),
+        storage_filesystem=reader.choice("storage_filesystem"),
+        swap_bytes=None if reader.is_auto("swap") else reader.size("swap"),
+        swap_max_bytes=reader.size("swap_max") or 0,
+        listen_host=reader.text("listen_host"),
+        listen_port=reader.number("listen_port", 1, 65535) or int(DEFAULTS["listen_port"]),
+        endpoint=reader.text("hub_endpoint").rstrip("/"),
+        stall_seconds=reader.number("download_stall_seconds", 1, 86400) or 60,
+        proxy={key: value for key, value in sorted(record.section(reader.values, "proxy").items()) if value},
+        ca_certificates=record.texts(reader.values, "ca_certificates"),
+    )
+    return intent, _unknown(variables) + reader.findings
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = {**DEFAULTS, **values}
+        self.findings: list[Finding] = []
+
+    def text(self, name: str) -> str:
+        value = self.values[name]
+        if not isinstance(value, str):
+            return str(self._refuse(name, "a text"))
+        return value.strip()
+
+    def path(self, name: str) -> str:
+        value = self.text(name)
+        if not value.startswith("/") or value.rstrip("/") == "" or ".." in value.split("/"):
+            return str(self._refuse(name, "an absolute path below /, such as /srv/llmhost"))
+        return value.rstrip("/")
+
+    def choice(self, name: str) -> str:
+        value = self.values[name]
+        if value not in _CHOICES[name]:
+            return str(self._refuse(name, f"one of {', '.join(_CHOICES[name])}"))
+        return str(value)
+
+    def is_auto(self, name: str) -> bool:
+        return str(self.values[name]) == "auto"
+
+    def number(self, name: str, least: int, most: int) -> int | None:
+        value = self.values[name]
+        # A variable given as -e name=value arrives as text.
+        if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 20:
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            default = self._refuse(name, f"a whole number from {least} to {most}")
+            return default if isinstance(default, int) else None
+        return value
+
+    def size(self, name: str) -> int | None:
+        try:
+            return parse_size(self.values[name])
+        except SizeError as reason:
+            self._add(name, str(reason))
+            return None if DEFAULTS[name] == "auto" else parse_size(DEFAULTS[name])
+
+    def _refuse(self, name: str, wanted: str) -> Any:
+        self._add(name, f"{self.values[name]!r} is not {wanted}")
+        return DEFAULTS[name]
+
+    def _add(self, name: str, reason: str) -> None:
+        remedy = f"Correct {PREFIX}{name} in the inventory; its default is {DEFAULTS[name]!r}."
+        self.findings.append(error("variable.invalid", f"{PREFIX}{name}: {reason}.", remedy))
+
+
+def _without_prefix(name: str) -> str:
+    return name[len(PREFIX) :] if name.startswith(PREFIX) else name
+
+
+def _unknown(variables: Mapping[str, Any]) -> list[Finding]:
+    """Return an error for every name that nobody reads, with the nearest one that somebody does."""
+    known = [PREFIX + name for name in DEFAULTS]
+    findings = []
+    for name in sorted(variables):
+        if name in known or name in FACTS or name.startswith(_OTHER_PLAYBOOKS):
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"Did you mean {near[0]}?" if near else "See inventories/common/group_vars/all.yml for the names."
+        findings.append(error("variable.unknown", f"{name} is not a variable of llmhost.", remedy))
+    return findings

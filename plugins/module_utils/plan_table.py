@@ -1,0 +1,210 @@
+"""The plan as an aligned table for people: GiB, words, and every finding with its remedy."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils import record
+from ansible_collections.llmhost.core.plugins.module_utils.finding import LEVELS
+from ansible_collections.llmhost.core.plugins.module_utils.record import Record
+from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
+
+_WIDTH = 110
+_VERDICTS = {
+    "fits": "fits",
+    "fits_with_offload": "fits with layers in RAM",
+    "does_not_fit": "does not fit",
+    "unknown": "not computed: the model was not looked at",
+}
+
+Row = tuple[str, str]
+
+
+def plan_table(plan: Record, host: Record | None = None) -> str:
+    """Return the plan as text; with the host's facts, a section says what the host is."""
+    sections: list[tuple[str, list[Row]]] = [
+        ("plan", list(_overview(plan))),
+        ("host", list(_host(host or {}))),
+        ("model", list(_model(record.section(plan, "model")))),
+        ("memory", list(_memory(plan))),
+        ("storage", list(_storage(record.section(plan, "storage")))),
+        ("swap", list(_swap(plan))),
+        ("runtime", list(_runtime(record.section(plan, "runtime")))),
+        ("steps", list(_steps(record.section(plan, "steps")))),
+    ]
+    rows = [row for _, section in sections for row in section]
+    width = max((len(label) for label, _ in rows), default=0)
+    lines: list[str] = []
+    for title, section in sections:
+        lines += [_line(title if first else "", row, width) for first, row in _with_first(section)]
+    return "\n".join(lines + list(_findings(plan)))
+
+
+def summary(plan: Record) -> str:
+    """Return one sentence: what keeps the plan from being carried out, or that nothing does."""
+    count = sum(record.text(finding, "level") == "error" for finding in record.sections(plan, "findings"))
+    if count == 1:
+        return "1 error: nothing on this host is changed until it is gone."
+    if count:
+        return f"{count} errors: nothing on this host is changed until they are gone."
+    return "No errors: this plan can be carried out."
+
+
+def _with_first(rows: list[Row]) -> Iterator[tuple[bool, Row]]:
+    return ((number == 0, row) for number, row in enumerate(rows))
+
+
+def _line(title: str, row: Row, width: int) -> str:
+    head = f"{title:<8}  {row[0]:<{width}}  "
+    return textwrap.fill(
+        row[1],
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).rstrip()
+
+
+def _overview(plan: Record) -> Iterator[Row]:
+    yield "tier", record.text(plan, "tier")
+    verdict = record.text(plan, "verdict")
+    yield "verdict", _VERDICTS.get(verdict, verdict)
+    yield "accelerator", record.text(plan, "accelerator")
+
+
+def _host(host: Record) -> Iterator[Row]:
+    if not host:
+        return
+    memory, cpu = record.section(host, "memory"), record.section(host, "cpu")
+    kernel = record.section(host, "kernel")
+    release = f"kernel {record.text(kernel, 'release', 'unknown')} {record.text(kernel, 'architecture')}"
+    yield "system", f"{record.text(record.section(host, 'distribution'), 'name', 'unknown')}, {release}"
+    container = record.text(record.section(host, "virtualization"), "container", "none")
+    if container != "none":
+        yield "container", container
+    yield "cpu", f"{record.text(cpu, 'name', 'unknown')}, {record.integer(cpu, 'physical_cores', 1)} cores"
+    ram = format_gib(record.integer(memory, "total_bytes"))
+    limit = record.optional_integer(memory, "cgroup_limit_bytes")
+    yield "ram", ram if limit is None else f"{ram}, limited to {format_gib(limit)}"
+    gpus = [_gpu(gpu) for gpu in record.sections(host, "gpus")]
+    yield "gpus", ", ".join(gpus) if gpus else "none"
+    disks = [_disk(disk) for disk in record.sections(host, "disks") if record.text(disk, "type") == "disk"]
+    yield "disks", ", ".join(disks) if disks else "none"
+
+
+def _gpu(gpu: Record) -> str:
+    vram = record.optional_integer(gpu, "vram_bytes")
+    return f"{record.text(gpu, 'name', 'NVIDIA GPU')} ({format_gib(vram) if vram else 'VRAM unknown'})"
+
+
+def _disk(disk: Record) -> str:
+    size = format_gib(record.integer(disk, "size_bytes"))
+    return f"{record.text(disk, 'path')} ({size}, {'blank' if record.flag(disk, 'blank') else 'in use'})"
+
+
+def _model(model: Record) -> Iterator[Row]:
+    if not model:
+        return
+    yield "name", record.text(record.section(model, "request"), "model")
+    yield "revision", record.text(model, "commit")
+    kind = " ".join(record.text(model, key) for key in ("format", "quantization"))
+    parameters = f"{record.integer(model, 'parameters') / 1e9:.2f} billion parameters"
+    yield "format", f"{kind}, {record.text(model, 'architecture')}, {parameters}"
+    files = len(record.sections(model, "files"))
+    yield "files", f"{files} file{'s' if files != 1 else ''}, {format_gib(record.integer(model, 'total_bytes'))}"
+    yield "license", record.text(model, "license", "not stated")
+
+
+def _memory(plan: Record) -> Iterator[Row]:
+    memory = record.section(plan, "memory")
+    if not memory:
+        return
+    for label, key in (
+        ("weights", "weights"),
+        ("kv cache", "kv_cache"),
+        ("compute", "compute"),
+        ("runtime", "runtime"),
+    ):
+        yield label, f"{format_gib(record.integer(memory, key + '_bytes')):>10}"
+    yield "total", f"{format_gib(record.integer(memory, 'total_bytes')):>10}"
+    for device in record.sections(memory, "devices"):
+        need, usable = record.integer(device, "need_bytes"), record.integer(device, "usable_bytes")
+        yield record.text(device, "name"), f"{format_gib(need):>10} of {format_gib(usable)} usable"
+    context, parallel = record.integer(plan, "context"), record.integer(plan, "parallel", 1)
+    yield "context", f"{context} tokens, {parallel} request{'s' if parallel != 1 else ''} at once"
+
+
+def _storage(storage: Record) -> Iterator[Row]:
+    if not storage:
+        return
+    yield "path", record.text(storage, "path")
+    if record.text(storage, "kind") == "disk":
+        identity = record.section(storage, "identity")
+        model = record.text(identity, "model", "no model")
+        yield (
+            "disk",
+            (
+                f"{record.text(storage, 'device')} ({model}, serial {record.text(identity, 'serial', 'none')}, "
+                f"{format_gib(record.integer(identity, 'size_bytes'))})"
+            ),
+        )
+        yield "filesystem", f"{record.text(storage, 'filesystem')}, made if the disk is blank"
+    yield "needed", format_gib(record.integer(storage, "need_bytes"))
+
+
+def _swap(plan: Record) -> Iterator[Row]:
+    swap = record.section(plan, "swap")
+    if not swap:
+        return
+    size = record.integer(swap, "size_bytes")
+    yield "size", f"{format_gib(size)} in {record.text(swap, 'path')}" if size else "none"
+
+
+def _runtime(runtime: Record) -> Iterator[Row]:
+    if not runtime:
+        return
+    yield "engine", f"llama.cpp (llama-cpp-python {record.text(runtime, 'version')}), {record.text(runtime, 'archive')}"
+    cmake = record.section(runtime, "cmake")
+    features = [key[5:] for key, value in sorted(cmake.items()) if value == "ON" and key.startswith("GGML_")]
+    yield "built for", ", ".join(features) or "any x86_64"
+    yield "api", f"http://{_host_in_url(record.text(runtime, 'host'))}:{record.integer(runtime, 'port')}/v1"
+    yield "served as", record.text(runtime, "served_name")
+    yield "threads", str(record.integer(runtime, "threads", 1))
+
+
+def _host_in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _steps(steps: Mapping[str, Any]) -> Iterator[Row]:
+    for name in steps:
+        step = record.section(steps, name)
+        reason = record.text(step, "reason")
+        yield name, record.text(step, "action") + (f": {reason}" if reason else "")
+
+
+def _findings(plan: Record) -> Iterator[str]:
+    found = record.sections(plan, "findings")
+    for level in LEVELS:
+        for finding in (entry for entry in found if record.text(entry, "level") == level):
+            head = f"{level.upper():<8}  "
+            yield textwrap.fill(
+                f"[{record.text(finding, 'code')}] {record.text(finding, 'message')}",
+                _WIDTH,
+                initial_indent=head,
+                subsequent_indent=" " * 10,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            if record.text(finding, "remedy"):
+                yield textwrap.fill(
+                    record.text(finding, "remedy"),
+                    _WIDTH,
+                    initial_indent=" " * 10 + "→ ",
+                    subsequent_indent=" " * 12,
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )

@@ -1,0 +1,197 @@
+"""The runtime: how llama.cpp is built for this CPU, and with which arguments its server runs."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+from pathlib import PurePosixPath
+from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, warning
+from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Cpu, HostFacts, Listener
+from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent
+from ansible_collections.llmhost.core.plugins.module_utils.memory_model import MICRO_BATCH, Settings
+from ansible_collections.llmhost.core.plugins.module_utils.model_facts import ModelFacts
+from ansible_collections.llmhost.core.plugins.module_utils.placement import DOES_NOT_FIT, OFFLOAD, Placement
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB, round_down
+
+PROVIDER = "llama_cpp"
+VERSION = "0.3.36"
+SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+"""The source distribution of llama-cpp-python that carries the sources of llama.cpp."""
+
+UNIT = "llmhost-inference.service"
+USER = "llmhost-inference"
+
+_CMAKE_BASE = {
+    "BUILD_SHARED_LIBS": "OFF",
+    "CMAKE_BUILD_TYPE": "Release",
+    "GGML_CCACHE": "OFF",
+    "GGML_NATIVE": "OFF",
+    "GGML_OPENMP": "OFF",
+    "LLAMA_BUILD_APP": "OFF",
+    "LLAMA_BUILD_COMMIT": "llmhost",
+    "LLAMA_BUILD_EXAMPLES": "OFF",
+    "LLAMA_BUILD_NUMBER": "1",
+    "LLAMA_BUILD_TESTS": "OFF",
+    "LLAMA_BUILD_UI": "OFF",
+    "LLAMA_OPENSSL": "OFF",
+    "LLAMA_USE_PREBUILT_UI": "OFF",
+}
+_CMAKE_FEATURES = {
+    "GGML_AVX": {"avx"},
+    "GGML_AVX2": {"avx2"},
+    "GGML_AVX_VNNI": {"avx_vnni"},
+    "GGML_BMI2": {"bmi2"},
+    "GGML_F16C": {"f16c"},
+    "GGML_FMA": {"fma"},
+    "GGML_AVX512": {"avx512f"},
+    "GGML_AVX512_BF16": {"avx512f", "avx512_bf16"},
+    "GGML_AVX512_VBMI": {"avx512f", "avx512vbmi"},
+    "GGML_AVX512_VNNI": {"avx512f", "avx512_vnni"},
+    "GGML_AMX_BF16": {"amx_tile", "amx_bf16"},
+    "GGML_AMX_INT8": {"amx_tile", "amx_int8"},
+    "GGML_AMX_TILE": {"amx_tile"},
+}
+# The server keeps prompts in RAM, 8 GiB unless told; it gets half of what is left, and no more than that.
+_PROMPT_CACHE_MOST, _PROMPT_CACHE_STEP = 8192 * MIB, 256 * MIB
+
+
+def cmake_options(cpu: Cpu) -> dict[str, str]:
+    """Return the options of the build. Each feature is named, so that another machine builds the same program."""
+    features = {name: "ON" if needs <= cpu.features else "OFF" for name, needs in _CMAKE_FEATURES.items()}
+    return dict(sorted({**_CMAKE_BASE, **features}.items()))
+
+
+def archive_name(host: HostFacts, cmake: dict[str, str]) -> str:
+    """Return the name of the built archive: same name, same content."""
+    key = {
+        "version": VERSION,
+        "sha256": SDIST_SHA256,
+        "codename": host.codename,
+        "architecture": host.machine,
+        "cmake": cmake,
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return f"{PROVIDER}-{VERSION}-{host.codename}-{host.machine}-cpu-{digest[:12]}"
+
+
+def served_name(model: ModelFacts) -> str:
+    """Return the name under which clients ask for the model; the server would read a comma as a list."""
+    name = model.request if model.source == "hub" else PurePosixPath(model.first_file or model.path).stem
+    return name.replace(",", "_") or "model"
+
+
+def threads(host: HostFacts) -> int:
+    """Return one thread for each physical core that the runtime may use; more only share the same memory bus."""
+    return max(1, min(host.cpu.physical_cores, host.cpu.usable_cpus))
+
+
+def arguments(host: HostFacts, model: ModelFacts, intent: Intent, placement: Placement, model_path: str) -> list[str]:
+    """Return everything after the server's name, but for the key file that the unit adds."""
+    settings = Settings(placement.context, intent.parallel)
+    count = str(threads(host))
+    options = {
+        "--model": model_path,
+        "--alias": served_name(model),
+        "--host": intent.listen_host,
+        "--port": str(intent.listen_port),
+        # The server divides the context among its slots.
+        "--ctx-size": str(settings.context * settings.parallel),
+        "--parallel": str(settings.parallel),
+        "--threads": count,
+        "--threads-batch": count,
+        "--ubatch-size": str(MICRO_BATCH),
+        "--cache-type-k": settings.cell_type_k,
+        "--cache-type-v": settings.cell_type_v,
+        # An architecture that the plan does not know may not have it; then the server finds out by itself.
+        "--flash-attn": "auto" if model.unsupported else "on",
+        "--load-mode": "mmap",
+        "--cache-ram": str(_prompt_cache(placement) // MIB),
+        # The plan has done the fitting: a server that shrinks its settings in silence would make it untrue.
+        "--fit": "off",
+    }
+    if placement.vram_need_bytes:
+        layers = str(placement.gpu_layers) if placement.verdict == OFFLOAD else "all"
+        options |= {"--n-gpu-layers": layers, "--split-mode": "layer"}
+    switches = ["--no-kv-unified", "--jinja", "--metrics", "--no-slots", "--no-ui", "--offline"]
+    return [part for option in options.items() for part in option] + switches
+
+
+def memory_max(placement: Placement) -> int | None:
+    """Return the bound of the service's RAM: a server that leaks is stopped before the host is."""
+    return None if placement.verdict == DOES_NOT_FIT else placement.ram_usable_bytes
+
+
+def runtime_dict(
+    host: HostFacts, model: ModelFacts, intent: Intent, placement: Placement, model_path: str
+) -> dict[str, Any]:
+    """Return the plan's ``runtime``."""
+    cmake = cmake_options(host.cpu)
+    return {
+        "provider": PROVIDER,
+        "version": VERSION,
+        "cmake": cmake,
+        "archive": archive_name(host, cmake),
+        "user": USER,
+        "host": intent.listen_host,
+        "port": intent.listen_port,
+        "served_name": served_name(model),
+        "threads": threads(host),
+        "arguments": arguments(host, model, intent, placement, model_path),
+        "memory_max_bytes": memory_max(placement),
+    }
+
+
+def check_listening(host: HostFacts, intent: Intent) -> list[Finding]:
+    """Return an error when another program has the port, and a warning when other machines can reach it."""
+    findings = []
+    for listener in host.listeners:
+        if (
+            listener.port == intent.listen_port
+            and not _is_own(listener)
+            and _overlap(listener.address, intent.listen_host)
+        ):
+            who = listener.unit or listener.process or "another program"
+            message = f"Port {intent.listen_port} on {listener.address or 'this host'} is in use by {who}."
+            remedy = f"Set llmhost_listen_port to a free port, or stop {who}."
+            findings.append(error("port.in_use", message, remedy))
+            break
+    address = _address(intent.listen_host)
+    if address is None:
+        message = f"llmhost_listen_host: {intent.listen_host!r} is not an IP address."
+        findings.append(error("variable.invalid", message, "Write 127.0.0.1, or the address to listen on."))
+    elif not address.is_loopback:
+        message = f"The API listens on {intent.listen_host}: other machines reach it, by key but without TLS."
+        findings.append(
+            warning("listen.exposed", message, "Put a TLS proxy before it, or keep 127.0.0.1 and use ssh -L.")
+        )
+    return findings
+
+
+def _prompt_cache(placement: Placement) -> int:
+    spare = max(0, placement.ram_usable_bytes - placement.ram_need_bytes)
+    return round_down(min(_PROMPT_CACHE_MOST, spare // 2), _PROMPT_CACHE_STEP)
+
+
+def _is_own(listener: Listener) -> bool:
+    return listener.unit == UNIT
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _overlap(theirs: str, ours: str) -> bool:
+    """Whether two sockets on these addresses would be in each other's way."""
+    first, second = _address(theirs.strip("[]").partition("%")[0]), _address(ours)
+    if first is None or second is None:
+        return True
+    if first.is_unspecified or second.is_unspecified:
+        # The IPv6 wildcard takes the IPv4 port, too; an IPv4 wildcard leaves IPv6 alone.
+        return first.version == second.version or (first if first.is_unspecified else second).version == 6
+    return first == second

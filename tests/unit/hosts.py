@@ -1,0 +1,255 @@
+"""Hosts and models for the planner's tests: what host_info and model_info say about real kinds of machines."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+GIB = 2**30
+Facts = dict[str, Any]
+
+ABLE = {"able": True, "reason": ""}
+INFERENCE_UNIT = "llmhost-inference.service"
+
+
+def disk(path: str, size_bytes: int, **fields: Any) -> Facts:
+    """A blank NVMe disk, but for the fields given."""
+    serial = fields.pop("serial", "S" + path[-3:])
+    return {
+        "path": path,
+        "by_id": [f"/dev/disk/by-id/nvme-Example_{serial}"],
+        "name": path.rpartition("/")[2],
+        "type": "disk",
+        "size_bytes": size_bytes,
+        "model": "Example SSD",
+        "serial": serial,
+        "wwn": None,
+        "transport": "nvme",
+        "rotational": False,
+        "removable": False,
+        "read_only": False,
+        "filesystem": None,
+        "label": None,
+        "uuid": None,
+        "partition_table": None,
+        "mountpoints": [],
+        "children": [],
+        "holders": [],
+        "signatures": [],
+        "blkid_status": 2,
+        "ephemeral": False,
+        "network": False,
+        "blank": True,
+        "not_blank": [],
+        "pcie": None,
+        **fields,
+    }
+
+
+def system_disk(path: str, size_bytes: int, **fields: Any) -> Facts:
+    """A disk that holds the system."""
+    return disk(path, size_bytes, blank=False, not_blank=["it has a partition table (gpt)"], **fields)
+
+
+def filesystem(mountpoint: str, size_bytes: int, **fields: Any) -> Facts:
+    """A local ext4 filesystem on an SSD, half full, but for the fields given."""
+    return {
+        "mountpoint": mountpoint,
+        "device": "/dev/nvme0n1p2",
+        "type": "ext4",
+        "size_bytes": size_bytes,
+        "available_bytes": size_bytes // 2,
+        "uuid": "0000",
+        "rotational": False,
+        "network": False,
+        "read_only": False,
+        **fields,
+    }
+
+
+def rtx_3090(number: int = 0) -> Facts:
+    """One RTX 3090 as seen on the PCI bus."""
+    return {
+        "pci_address": f"0000:0{number + 1}:00.0",
+        "device_id": "2204",
+        "name": "GeForce RTX 3090",
+        "vram_bytes": 24576 * 2**20,
+        "driver": None,
+        "class": "030000",
+        "numa_node": None,
+        "pcie": {"current_width": 16, "max_width": 16, "current_speed_gts": 16.0, "max_speed_gts": 16.0},
+    }
+
+
+def workstation(gpus: int = 1, ram_bytes: int = 67_300_000_000, **fields: Any) -> Facts:
+    """The machine that the tier intermediate describes: 64 GB of RAM, an RTX 3090, a spare NVMe disk of 1 TB."""
+    return {
+        "schema": 1,
+        "distribution": {"id": "ubuntu", "version": "22.04", "codename": "jammy", "name": "Ubuntu 22.04.5 LTS"},
+        "kernel": {"release": "5.15.0-119-generic", "architecture": "x86_64"},
+        "init": "systemd",
+        "virtualization": {"machine": "none", "container": "none"},
+        "secure_boot": False,
+        "capabilities": {name: dict(ABLE) for name in ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")},
+        "cpu": {
+            "vendor": "AuthenticAMD",
+            "family": 25,
+            "model": 33,
+            "name": "AMD Ryzen 9 5950X 16-Core Processor",
+            "sockets": 1,
+            "physical_cores": 16,
+            "logical_cpus": 32,
+            "usable_cpus": 32,
+            "numa_nodes": 1,
+            "features": ["avx", "avx2", "bmi2", "f16c", "fma"],
+        },
+        "memory": {
+            "total_bytes": ram_bytes,
+            "available_bytes": ram_bytes - 2 * GIB,
+            "cgroup_limit_bytes": None,
+            "overcommit": 0,
+            "swap_total_bytes": 0,
+            "swaps": [],
+        },
+        "filesystems": [filesystem("/", 490 * GIB)],
+        "disks": [system_disk("/dev/nvme0n1", 500_107_862_016), disk("/dev/nvme1n1", 1_000_204_886_016)],
+        "gpus": [rtx_3090(number) for number in range(gpus)],
+        "listening": [{"address": "0.0.0.0", "port": 22, "process": "sshd", "unit": "ssh.service"}],
+        "state": {"storage": {}, "swap": {}, "models": {}, "inference": {}},
+        "findings": [],
+        **fields,
+    }
+
+
+def laptop() -> Facts:
+    """8 GB of RAM, four cores, one small disk, no GPU."""
+    return workstation(
+        gpus=0,
+        ram_bytes=8_200_000_000,
+        filesystems=[filesystem("/", 230 * GIB)],
+        disks=[system_disk("/dev/nvme0n1", 256_060_514_304)],
+    )
+
+
+def container() -> Facts:
+    """A container on a machine whose blank disks it can see but must not take."""
+    facts = workstation(gpus=0, filesystems=[filesystem("/", 200 * GIB, type="overlay", rotational=None)])
+    facts["virtualization"]["container"] = "docker"
+    facts["capabilities"]["swap"] = {"able": False, "reason": "a docker container shares the swap of its machine"}
+    facts["capabilities"]["kernel_modules"] = {"able": False, "reason": "a container has no kernel of its own"}
+    return facts
+
+
+def finished(host: Facts, plan: Facts) -> Facts:
+    """The same host after the plan was carried out."""
+    facts = copy.deepcopy(host)
+    storage, swap = plan["storage"], plan["swap"]
+    state = {key: storage[key] for key in ("kind", "path", "device", "identity", "filesystem")}
+    if storage["kind"] == "disk":
+        state |= {"uuid": "1234-abcd", "label": storage["label"]}
+        claimed = next(entry for entry in facts["disks"] if storage["device"] in (entry["path"], *entry["by_id"]))
+        claimed |= {
+            "blank": False,
+            "not_blank": ["it has a filesystem (ext4)", f"it is mounted on {storage['path']}"],
+            "filesystem": storage["filesystem"],
+            "uuid": "1234-abcd",
+            "label": storage["label"],
+            "mountpoints": [storage["path"]],
+        }
+        facts["filesystems"].append(filesystem(storage["path"], claimed["size_bytes"] * 95 // 100))
+    used = plan["model"]["total_bytes"] + swap["size_bytes"]
+    for entry in facts["filesystems"]:
+        entry["available_bytes"] = max(0, entry["available_bytes"] - used)
+    if swap["size_bytes"]:
+        size = swap["size_bytes"] - 4096
+        area = {"path": swap["path"], "type": "file", "size_bytes": size, "used_bytes": 0, "priority": -2}
+        facts["memory"]["swaps"].append(area)
+        facts["memory"]["swap_total_bytes"] += size
+    facts["memory"]["available_bytes"] //= 2
+    runtime = plan["runtime"]
+    listener = {
+        "address": runtime["host"],
+        "port": runtime["port"],
+        "process": "llama-server",
+        "unit": INFERENCE_UNIT,
+    }
+    facts["listening"].append(listener)
+    facts["state"] = {"storage": state, "swap": dict(swap), "models": {"commit": "x"}, "inference": {"archive": "x"}}
+    return facts
+
+
+def qwen3_32b(**fields: Any) -> Facts:
+    """Qwen3-32B at Q4_K_M; the shape is that of its published header."""
+    return {
+        "schema": 1,
+        "request": {
+            "model": "Qwen/Qwen3-32B-GGUF:Q4_K_M",
+            "revision": "main",
+            "endpoint": "https://huggingface.co",
+        },
+        "source": "hub",
+        "repo": "Qwen/Qwen3-32B-GGUF",
+        "commit": "0123456789abcdef0123456789abcdef01234567",
+        "path": None,
+        "format": "gguf",
+        "quantization": "Q4_K_M",
+        "architecture": "qwen3",
+        "name": "Qwen3 32B",
+        "parameters": 32_762_123_264,
+        "weights_bytes": 19_756_000_000,
+        "total_bytes": 19_762_149_024,
+        "largest_file_bytes": 19_762_149_024,
+        "files": [{"name": "Qwen3-32B-Q4_K_M.gguf", "size_bytes": 19_762_149_024, "sha256": "0" * 64, "git_oid": None}],
+        "tensor_types": {"Q4_K": 14_000_000_000, "Q6_K": 5_756_000_000},
+        "token_embedding_bytes": 437_575_680,
+        "output_bytes": 638_131_200,
+        "tied_embeddings": False,
+        "layers": 64,
+        "embedding_length": 5120,
+        "feed_forward_length": 25600,
+        "head_count": 64,
+        "head_count_kv": 8,
+        "head_dim_k": 128,
+        "head_dim_v": 128,
+        "context_length": 40960,
+        "vocab_size": 151936,
+        "expert_count": 0,
+        "expert_used_count": 0,
+        "sliding_window": None,
+        "chat_template": True,
+        "unsupported": [],
+        "license": "apache-2.0",
+        "gated": False,
+        "private": False,
+        "findings": [],
+        **fields,
+    }
+
+
+def nonsense(**fields: Any) -> Facts:
+    """The small generated model of the demo."""
+    name = "demo-nonsense-Q8_0.gguf"
+    return qwen3_32b(
+        request={"model": "llmhost/demo-nonsense-GGUF:Q8_0", "revision": "main", "endpoint": "http://127.0.0.1:9696"},
+        repo="llmhost/demo-nonsense-GGUF",
+        quantization="Q8_0",
+        architecture="llama",
+        name="Nonsense",
+        parameters=35_000_000,
+        weights_bytes=37_000_000,
+        total_bytes=38_000_000,
+        largest_file_bytes=38_000_000,
+        files=[{"name": name, "size_bytes": 38_000_000, "sha256": "0" * 64, "git_oid": None}],
+        token_embedding_bytes=2_200_000,
+        output_bytes=2_200_000,
+        layers=10,
+        embedding_length=512,
+        feed_forward_length=1408,
+        head_count=8,
+        head_count_kv=4,
+        head_dim_k=64,
+        head_dim_v=64,
+        context_length=4096,
+        vocab_size=4100,
+        **fields,
+    )
