@@ -43,9 +43,9 @@ class Signature:
 
 @dataclass(frozen=True)
 class Blkid:
-    """The answer of ``blkid -p``: its status and, when it found one thing, what that is."""
+    """The answer of ``blkid -p``: its status, None when it could not look, and what it found if that is one thing."""
 
-    status: int
+    status: int | None
     fields: Mapping[str, str]
     failure: str = ""
 
@@ -116,7 +116,7 @@ def read_blkid(path: str, run_command: RunCommand) -> Blkid:
     quiet = not done.stdout.strip() and not done.stderr.strip()
     if done.rc in (0, BLKID_AMBIVALENT) or (done.rc == BLKID_NOTHING_FOUND and quiet):
         return Blkid(done.rc, parse_blkid(done.stdout))
-    return Blkid(done.rc, {}, f"blkid could not examine it: {done.complaint}")
+    return Blkid(None, {}, f"blkid could not examine it: {done.complaint}")
 
 
 def open_exclusively(path: str) -> str:
