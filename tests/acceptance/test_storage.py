@@ -1,0 +1,107 @@
+"""Where the models lie: the planned disk mounted by its UUID, or a directory."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.expectation import Figure, expect, expect_equal, gib
+from tests.acceptance.target import Target
+
+RERUN = "run the tier's playbook again."
+
+
+def fstab_entries(target: Target, path: str) -> list[list[str]]:
+    """Return the entries of fstab for a mount point."""
+    rows = [line.split() for line in target.output("cat", "/etc/fstab").splitlines() if not line.startswith("#")]
+    return [row for row in rows if len(row) >= 4 and row[1] == path]
+
+
+@pytest.fixture
+def storage(target: Target) -> dict[str, str]:
+    """Return the plan of the storage, for hosts that get a disk of their own."""
+    part = target.slice("model_storage")
+    if part["kind"] != "disk":
+        pytest.skip(f"the plan uses a directory, {part['path']}, and no disk of its own")
+    return part
+
+
+@pytest.mark.applied("model_storage")
+def test_the_storage_is_a_directory_that_only_root_changes(target: Target) -> None:
+    path = target.slice("model_storage")["path"]
+    kind, owner, mode = target.output("stat", "--format=%F|%U|%a", path).strip().split("|")
+    expect_equal(f"kind of {path}", expected="directory", found=kind, remedy=RERUN)
+    expect_equal(f"owner of {path}", expected="root", found=owner, remedy=f"chown root {path}, or {RERUN}")
+    expect(not int(mode[-1]) & 2, f"mode of {path}", expected="not writable by everyone", found=mode, remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_the_disk_is_mounted_by_its_uuid(target: Target, storage: dict[str, str]) -> None:
+    path = storage["path"]
+    entries = fstab_entries(target, path)
+    expect_equal(f"entries in /etc/fstab for {path}", expected=1, found=len(entries), remedy=RERUN)
+    uuid = target.output("findmnt", "--noheadings", "--output=UUID", "--mountpoint", path).strip()
+    expect(bool(uuid), f"filesystem mounted on {path}", expected="one with a UUID", found=uuid, remedy=f"mount {path}")
+    expect_equal(f"device of {path} in /etc/fstab", expected=f"UUID={uuid}", found=entries[0][0], remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_the_filesystem_is_the_planned_one(target: Target, storage: dict[str, str]) -> None:
+    path = storage["path"]
+    found = target.output("findmnt", "--noheadings", "--output=FSTYPE", "--mountpoint", path).strip()
+    expect_equal(f"filesystem of {path}", expected=storage["filesystem"], found=found, remedy=RERUN)
+    source = target.output("findmnt", "--noheadings", "--output=SOURCE", "--mountpoint", path).strip()
+    label = target.output("blkid", "--probe", "--output=value", "--match-tag=LABEL", source).strip()
+    expect_equal(f"label of {source}", expected=storage["label"], found=label, remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage: dict[str, str]) -> None:
+    source = target.output("findmnt", "--noheadings", "--output=SOURCE", "--mountpoint", storage["path"]).strip()
+    planned = target.output("readlink", "--canonicalize", storage["device"]).strip()
+    expect(
+        target.output("readlink", "--canonicalize", source).strip().startswith(planned),
+        f"disk behind {storage['path']}",
+        expected=f"{storage['device']} ({planned})",
+        found=source,
+        remedy="name the disk by its serial in llmhost_storage_disk.",
+    )
+
+
+@pytest.mark.applied("model_storage")
+def test_the_mount_options_are_the_planned_ones(target: Target, storage: dict[str, str]) -> None:
+    path, wanted = storage["path"], storage["mount_options"]
+    expect_equal(
+        f"options of {path} in /etc/fstab", expected=wanted, found=fstab_entries(target, path)[0][3], remedy=RERUN
+    )
+    active = set(target.output("findmnt", "--noheadings", "--output=OPTIONS", "--mountpoint", path).strip().split(","))
+    kernel = {
+        option for option in wanted.split(",") if option in ("noatime", "nodiratime", "nodev", "nosuid", "noexec")
+    }
+    expect(
+        kernel <= active,
+        f"options in force on {path}",
+        expected=kernel,
+        found=active,
+        remedy=f"mount -o remount {path}",
+    )
+
+
+@pytest.mark.applied("model_storage")
+def test_a_storage_without_a_disk_has_no_entry_in_fstab(target: Target) -> None:
+    part = target.slice("model_storage")
+    if part["kind"] == "disk":
+        pytest.skip("the plan uses a disk")
+    ours = [row for row in fstab_entries(target, part["path"]) if "x-systemd.device-timeout" in row[3]]
+    expect(not ours, f"entries in /etc/fstab for {part['path']}", expected="none of llmhost", found=ours, remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_the_storage_has_room_left(target: Target, figure: Figure) -> None:
+    path = target.slice("model_storage")["path"]
+    free = int(target.output("stat", "--file-system", "--format=%a", path)) * int(
+        target.output("stat", "--file-system", "--format=%S", path)
+    )
+    figure("free", gib(free))
+    expect(
+        free > 0, f"free space on {path}", expected="some", found=gib(free), remedy="remove models that are not used."
+    )

@@ -1,0 +1,72 @@
+"""Swap: of the planned size, private, without holes, and there again after a reboot."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.acceptance.expectation import Figure, expect, expect_equal, gib
+from tests.acceptance.target import Target
+
+RERUN = "run the tier's playbook again."
+SLACK_BYTES = 1 << 20  # the header of the swap area, and rounding to whole pages
+
+
+@pytest.fixture
+def path(target: Target) -> str:
+    """Return the planned swap file, for hosts that get one."""
+    part = target.slice("swap")
+    if not part["size_bytes"]:
+        pytest.skip("the plan needs no swap of its own")
+    return str(part["path"])
+
+
+def active_areas(target: Target) -> dict[str, int]:
+    """Return the sizes of the active swap areas in bytes by path."""
+    rows = [line.split() for line in target.output("cat", "/proc/swaps").splitlines()[1:]]
+    return {row[0]: int(row[2]) * 1024 for row in rows}
+
+
+@pytest.mark.applied("swap")
+def test_the_swap_is_active_and_of_the_planned_size(target: Target, path: str, figure: Figure) -> None:
+    found, wanted = active_areas(target).get(path, 0), target.slice("swap")["size_bytes"]
+    figure("size", gib(found))
+    close = abs(found - wanted) <= SLACK_BYTES
+    expect(close, f"active swap {path}", expected=gib(wanted), found=gib(found), remedy=f"swapon {path}, or {RERUN}")
+
+
+@pytest.mark.applied("swap")
+def test_the_swap_file_is_private_and_without_holes(target: Target, path: str) -> None:
+    mode, owner, size, blocks = target.output("stat", "--format=%a %U:%G %s %b", path).split()
+    expect_equal(f"mode and owner of {path}", expected="600 root:root", found=f"{mode} {owner}", remedy=RERUN)
+    held = int(blocks) * 512
+    expect(held >= int(size), f"space that {path} holds", expected=size, found=held, remedy=f"remove it and {RERUN}")
+
+
+@pytest.mark.applied("swap")
+def test_the_swap_comes_back_after_a_reboot(target: Target, path: str) -> None:
+    found = target.lines(f'awk \'$1 == "{path}" && $3 == "swap"\' /etc/fstab')
+    expect_equal(f"entries in /etc/fstab for {path}", expected=1, found=len(found), remedy=RERUN)
+
+
+@pytest.mark.applied("swap")
+def test_the_kernel_swaps_as_little_as_planned(target: Target, path: str) -> None:
+    wanted = str(target.slice("swap")["swappiness"])
+    kept = target.lines("cat /etc/sysctl.d/*llmhost* | grep -o '^vm.swappiness *= *[0-9]*' | grep -o '[0-9]*$'")
+    expect_equal("vm.swappiness below /etc/sysctl.d", expected=[wanted], found=kept, remedy=RERUN)
+    if target.host.run("test -w /proc/sys/vm/swappiness").rc == 0:
+        found = target.output("cat", "/proc/sys/vm/swappiness").strip()
+        expect_equal("vm.swappiness in force", expected=wanted, found=found, remedy="sysctl --system")
+
+
+def test_without_a_planned_swap_there_is_none_of_ours(target: Target) -> None:
+    part = target.slice("swap")
+    if target.action("swap") == "apply" and part["size_bytes"]:
+        pytest.skip("the plan has a swap file")
+    path = part.get("path") or "/srv/llmhost/swapfile"
+    found = {
+        "active": path in active_areas(target),
+        "in /etc/fstab": bool(target.lines(f"grep -F '{path}' /etc/fstab")),
+        "on the disk": target.host.file(path).exists,
+    }
+    left = [where for where, there in found.items() if there]
+    expect(not left, f"swap file {path}", expected="none", found=left, remedy=RERUN)
