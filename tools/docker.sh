@@ -3,6 +3,7 @@
 # is installed and started; else this says what to do.
 set -eu
 
+here=$(cd "$(dirname "$0")" && pwd)
 log=/var/log/llmhost-dockerd.log
 
 say() { echo "docker: $*" >&2; }
@@ -25,13 +26,9 @@ fi
   fail "no daemon answers, and only root can install and start one: sudo apt-get install docker.io; sudo usermod -aG docker $(id -un)"
 
 if ! command -v dockerd >/dev/null; then
-  command -v apt-get >/dev/null || fail "no daemon is here, and no apt-get to install it. Install Docker, then run this again."
-  say "installing this distribution's docker.io"
-  apt-get -qq update
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends docker.io iptables >/dev/null
+  "$here/apt_install.sh" docker.io iptables
   # Debian 13 and later split the command from the daemon.
-  command -v docker >/dev/null ||
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends docker-cli >/dev/null
+  command -v docker >/dev/null || "$here/apt_install.sh" docker-cli
 fi
 
 mount_cgroups() { # the work of an init, where none has done it

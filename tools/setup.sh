@@ -27,12 +27,8 @@ command -v "$python" >/dev/null ||
 
 if [ ! -x "$venv/bin/python" ]; then
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-      fail "$python cannot make environments. Run as root: apt-get install python3-venv"
-    fi
-    say "installing python3-venv, which Debian and Ubuntu split from Python"
-    apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3-venv >/dev/null
+    say "$python cannot make environments: Debian and Ubuntu split python3-venv from Python"
+    "$root/tools/apt_install.sh" python3-venv
   fi
   "$python" -m venv "$venv"
 fi

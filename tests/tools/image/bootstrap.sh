@@ -4,6 +4,7 @@
 set -eu
 
 image=$1
+here=$(cd "$(dirname "$0")" && pwd)
 cache=${LLMHOST_CACHE:?names the cache directory}/debootstrap
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/llmhost-jammy.XXXXXX")
 trap 'rm -rf --one-file-system "$work"' EXIT
@@ -21,13 +22,8 @@ missing=
 for tool in debootstrap gpg gpgv; do
   command -v "$tool" >/dev/null || missing="$missing $tool"
 done
-if [ -n "$missing" ]; then
-  command -v apt-get >/dev/null || fail "install$missing: apt-get is not here to do it"
-  say "installing$missing"
-  apt-get -qq update
-  # shellcheck disable=SC2086  # a list of words
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing >/dev/null
-fi
+# shellcheck disable=SC2086  # a list of words
+[ -z "$missing" ] || "$here/../../../tools/apt_install.sh" $missing
 
 bootstrap() { # OPTION… : into $work/root
   debootstrap --variant=minbase --include=ca-certificates --cache-dir="$cache" "$@" jammy "$work/root" > "$work/log" 2>&1 ||
