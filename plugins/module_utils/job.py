@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.progress import Progress
 from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit, UnitState
 
 # How often the target looks while it waits; a look costs some 10 ms.
@@ -84,12 +83,6 @@ class Job:
                 f"  {line}" for line in journal
             )
         return {"msg": text, "journal": journal}
-
-
-def progress_of(report: dict[str, Any]) -> Progress | None:
-    """Return the progress in what the module handed back."""
-    progress = report.get("progress")
-    return Progress.from_dict(progress) if isinstance(progress, dict) and progress else None
 
 
 def _outcome(state: UnitState) -> str:

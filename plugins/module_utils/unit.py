@@ -16,6 +16,8 @@ PROPERTIES = (
     "MainPID",
     "NRestarts",
     "InvocationID",
+    "NeedDaemonReload",
+    "UnitFileState",
 )
 
 
@@ -31,6 +33,8 @@ class UnitState:
     main_pid: int
     restarts: int
     invocation: str
+    needs_reload: bool
+    enabled: bool
 
     @classmethod
     def from_show(cls, output: str) -> UnitState:
@@ -45,6 +49,8 @@ class UnitState:
             main_pid=_int(found.get("MainPID")),
             restarts=_int(found.get("NRestarts")),
             invocation=found.get("InvocationID", ""),
+            needs_reload=found.get("NeedDaemonReload") == "yes",
+            enabled=found.get("UnitFileState") == "enabled",
         )
 
     @property
@@ -86,8 +92,30 @@ class SystemdUnit:
 
     def start(self) -> None:
         """Start the unit and do not wait; an earlier failure is forgotten first, or a start limit could refuse."""
-        self._systemctl("reset-failed")
-        self._systemctl("start", "--no-block")
+        self.forget()
+        self._systemctl("start", "--no-block", "--", self.name)
+
+    def restart(self) -> None:
+        """Stop the unit if it runs, and start it; when this returns, the old process is gone."""
+        self.forget()
+        self._systemctl("restart", "--", self.name)
+
+    def enable(self) -> None:
+        """Let the unit start with the host."""
+        self._systemctl("enable", "--quiet", "--", self.name)
+
+    def stop_and_disable(self) -> None:
+        """Stop the unit, and keep it from starting with the host."""
+        self._systemctl("stop", "--", self.name)
+        self._systemctl("disable", "--quiet", "--", self.name)
+
+    def forget(self) -> None:
+        """Forget an earlier failure. A unit that systemd has not loaded has none: that refusal means nothing."""
+        self._run(["systemctl", "reset-failed", "--", self.name])
+
+    def reload_manager(self) -> None:
+        """Let systemd read the unit files anew."""
+        self._systemctl("daemon-reload")
 
     def journal(self, lines: int = 30) -> list[str]:
         """Return the last lines of the latest run of the unit, without time stamps; best effort."""
@@ -98,11 +126,10 @@ class SystemdUnit:
         rc, out, _err = self._run(["journalctl", "--no-pager", "--quiet", "--output=cat", f"--lines={lines}", *matches])
         return [_printable(line) for line in out.splitlines()] if rc == 0 else []
 
-    def _systemctl(self, verb: str, *options: str) -> None:
-        rc, _out, err = self._run(["systemctl", verb, *options, "--", self.name])
-        # reset-failed refuses a unit that systemd has not loaded yet; there is then nothing to forget.
-        if rc != 0 and verb != "reset-failed":
-            raise UnitError(f"systemctl {verb} {self.name}: {err.strip() or f'exit status {rc}'}")
+    def _systemctl(self, *arguments: str) -> None:
+        rc, _out, err = self._run(["systemctl", *arguments])
+        if rc != 0:
+            raise UnitError(f"systemctl {' '.join(arguments)}: {err.strip() or f'exit status {rc}'}")
 
 
 def _printable(line: str) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.job import Job, progress_of
+from ansible_collections.llmhost.core.plugins.module_utils.job import Job
 from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit, UnitError, UnitState
 
 RUNNING = "LoadState=loaded\nActiveState=activating\nSubState=start\nResult=success\n"
@@ -146,10 +145,3 @@ def test_files_that_make_no_sense_read_as_empty(tmp_path: Path, text: str) -> No
     write(tmp_path, "progress.json", {})
     (tmp_path / "llmhost-x" / "progress.json").write_text(text)
     assert make_job(FakeSystemd(RUNNING), tmp_path).report().progress == {}
-
-
-@pytest.mark.parametrize(
-    ("report", "known"), [({}, False), ({"progress": {}}, False), ({"progress": {"done": 1}}, True)]
-)
-def test_progress_of_a_report(report: dict[str, Any], known: bool) -> None:
-    assert (progress_of(report) is not None) is known

@@ -1,0 +1,104 @@
+#!/usr/bin/python
+# Copyright: the llmhost maintainers
+# Apache License 2.0 (see LICENSE)
+"""A systemd service whose process runs what its unit file says."""
+
+from __future__ import annotations
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmhost.core.plugins.module_utils.service import Service
+from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
+from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit, UnitError
+
+DOCUMENTATION = r"""
+module: service
+short_description: Make a systemd service run what its unit file says
+version_added: 0.1.0
+description:
+  - Writes the unit file, enables the service, and restarts it when its process was started from another unit file.
+  - The process itself tells what it was started from, by a credential that holds a digest. So a run that was killed
+    between the change and the restart is made good by the next one, and a run without a change never restarts.
+  - Everything whose change needs a restart has to show in the unit file. Put the fingerprint of what does not into a
+    comment.
+options:
+  name:
+    description: Name of the unit, with or without C(.service).
+    type: str
+    required: true
+  state:
+    description: V(absent) stops the service and takes its unit file away.
+    type: str
+    choices: [present, absent]
+    default: present
+  content:
+    description: Text of the unit file.
+    type: str
+    default: ""
+  record:
+    description: What to remember about the service in C(/etc/llmhost/state/<record_name>.json).
+    type: dict
+  record_name:
+    description: Name of that record.
+    type: str
+author:
+  - The llmhost maintainers
+attributes:
+  check_mode:
+    description: Says what would be done.
+    support: full
+  diff_mode:
+    description: Shows the unit file before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Serve the model
+  llmhost.core.service:
+    name: llmhost-inference
+    content: "{{ lookup('ansible.builtin.template', 'llmhost-inference.service.j2') }}"
+"""
+
+RETURN = r"""
+done:
+  description: What was done, or would be, such as C(write), C(reload), C(enable), C(restart).
+  type: list
+  elements: str
+  returned: success
+"""
+
+
+def main() -> None:
+    """Compare, then do what is missing."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "content": {"type": "str", "default": ""},
+            "record": {"type": "dict"},
+            "record_name": {"type": "str"},
+        },
+        required_if=[("state", "present", ("content",))],
+        required_together=[("record", "record_name")],
+        supports_check_mode=True,
+    )
+    params = module.params
+    unit = SystemdUnit(params["name"], module.run_command)
+    service = Service(unit, params["content"])
+    try:
+        if params["state"] == "absent":
+            module.exit_json(changed=service.remove(dry_run=module.check_mode), done=["remove"])
+        before, changes = service.file.read(), service.changes()
+        if not module.check_mode:
+            service.apply(changes)
+    except UnitError as problem:
+        journal = unit.journal()
+        module.fail_json(msg="\n".join([str(problem), *(f"  {line}" for line in journal)]), journal=journal)
+    recorded = (
+        bool(params["record"]) and not module.check_mode and StateFile(params["record_name"]).write(params["record"])
+    )
+    after = service.file.text if "write" in changes else before
+    module.exit_json(changed=bool(changes) or recorded, done=changes, diff={"before": before, "after": after})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""See build.py: only the name matters to pip."""

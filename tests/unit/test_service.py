@@ -1,0 +1,115 @@
+"""A service whose process runs what its unit file says, whatever was killed when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.service import DIGEST, Service, ServicePaths
+from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit
+
+OLD, NEW = "[Service]\nExecStart=/bin/old\n", "[Service]\nExecStart=/bin/new\n"
+
+
+class Host:
+    """A host with systemd, as far as one service can see it."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = ServicePaths(root / "units", root / "credentials")
+        self.file = self.paths.units / "x.service"
+        self.loaded = self.running = ""
+        self.enabled = False
+        self.calls: list[str] = []
+
+    def __call__(self, command: list[str]) -> tuple[int, str, str]:
+        verb = command[1]
+        if verb == "show":
+            return 0, self._show(), ""
+        self.calls.append(verb)
+        text = self.file.read_text() if self.file.exists() else ""
+        if verb == "daemon-reload":
+            self.loaded = text
+        elif verb == "enable":
+            self.enabled = True
+        elif verb == "restart":
+            self._start()
+        elif verb in ("stop", "disable"):
+            self.running, self.enabled = "", False
+        return 0, "", ""
+
+    def _start(self) -> None:
+        self.running = self.loaded
+        credential = self.paths.credentials / "x.service" / DIGEST
+        credential.parent.mkdir(parents=True, exist_ok=True)
+        credential.write_text(self.loaded.rpartition(":")[2].strip())
+
+    def _show(self) -> str:
+        on_disk = self.file.read_text() if self.file.exists() else ""
+        return (
+            f"LoadState={'loaded' if self.loaded or on_disk else 'not-found'}\n"
+            f"ActiveState={'active' if self.running else 'inactive'}\nSubState=running\n"
+            f"NeedDaemonReload={'yes' if self.loaded and self.loaded != on_disk else 'no'}\n"
+            f"UnitFileState={'enabled' if self.enabled else 'disabled'}\n"
+        )
+
+    def service(self, content: str) -> Service:
+        return Service(SystemdUnit("x", self), content, self.paths)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def converge(host: Host, content: str) -> list[str]:
+    service = host.service(content)
+    changes = service.changes()
+    service.apply(changes)
+    return changes
+
+
+def test_a_bare_host_gets_everything(host: Host) -> None:
+    assert converge(host, NEW) == ["write", "reload", "enable", "restart"]
+    assert NEW.rstrip() in host.running
+    assert host.file.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_run_without_a_change_does_nothing(host: Host) -> None:
+    converge(host, NEW)
+    host.calls.clear()
+    assert converge(host, NEW) == []
+    assert host.calls == []
+
+
+def test_a_changed_file_restarts_once(host: Host) -> None:
+    converge(host, OLD)
+    host.calls.clear()
+    assert converge(host, NEW) == ["write", "reload", "restart"]
+    assert host.calls.count("restart") == 1
+    assert converge(host, NEW) == []
+
+
+@pytest.mark.parametrize("killed_after", range(4))
+def test_a_killed_run_is_made_good_by_the_next(host: Host, killed_after: int) -> None:
+    converge(host, OLD)
+    service = host.service(NEW)
+    service.apply(service.changes()[:killed_after])
+    converge(host, NEW)
+    assert NEW.rstrip() in host.running
+    assert converge(host, NEW) == []
+
+
+def test_a_dead_service_is_started(host: Host) -> None:
+    converge(host, NEW)
+    host.running = ""
+    assert converge(host, NEW) == ["restart"]
+
+
+def test_remove_takes_everything_and_says_whether_there_was_anything(host: Host) -> None:
+    converge(host, NEW)
+    assert host.service("").remove(dry_run=True)
+    assert host.running
+    assert host.service("").remove()
+    assert not host.file.exists()
+    assert not host.running
+    assert not host.service("").remove()
