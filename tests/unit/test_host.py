@@ -250,7 +250,7 @@ def test_the_module_itself() -> None:
         capture_output=True,
         check=False,
         cwd=ROOT,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
