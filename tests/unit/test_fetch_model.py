@@ -93,7 +93,8 @@ class Bed:
 
     def published(self) -> Path:
         """The name that the runtime would be given."""
-        return self.model / "snapshots" / self.request()["commit"] / BIG
+        commit: str = self.request()["commit"]
+        return self.model / "snapshots" / commit / BIG
 
     def assert_published(self) -> None:
         """The big file has its name and the right content, and nothing else is left."""

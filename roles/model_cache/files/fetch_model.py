@@ -90,7 +90,7 @@ class Supervisor:
             str(self._request_file),
             str(run_dir),
         ]
-        with subprocess.Popen(program, env=self._environment()) as child:
+        with subprocess.Popen(program, env=self._environment(), stdin=subprocess.PIPE) as child:
             try:
                 stalled = self._watch(child)
             finally:

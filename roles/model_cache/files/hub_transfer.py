@@ -7,12 +7,11 @@ computes the checksum while the bytes come in.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
-import signal
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,6 @@ from huggingface_hub.utils._xet import (
 PIECE_BYTES = 1 << 18
 # Files at once. One connection to a content network rarely fills a fast line.
 FILES_AT_ONCE = 4
-PR_SET_PDEATHSIG = 1
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -210,7 +208,7 @@ def refusal(problem: HfHubHTTPError, request: Request, file: WantedFile) -> Fetc
         return FetchError(
             "hub.unauthorized",
             f"{what}: the hub refuses it ({status}): {why}.",
-            "Check the name, accept the licence on its page if it is gated, and set llmhost_hub_token to one that may read.",
+            "Check the name, accept a gated model's licence on its page, set llmhost_hub_token to one that may read.",
         )
     if isinstance(problem, (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)) or status == 404:
         return FetchError(
@@ -254,8 +252,7 @@ def explain(problem: BaseException, request: Request) -> FetchError:
 
 def main(request_file: str, run_dir: str) -> int:
     """Transfer, and leave a report for the supervisor."""
-    # A child whose supervisor was killed must not write on beside the next one.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_die_with_supervisor, daemon=True).start()
     os.umask(0o027)
     constants.DOWNLOAD_CHUNK_SIZE = PIECE_BYTES
     request = Request.from_file(Path(request_file))
@@ -270,6 +267,12 @@ def main(request_file: str, run_dir: str) -> int:
             outcome["message"] = outcome["message"].replace(token, "…")
     write_json(report, {"error": outcome or None})
     return 1 if outcome else 0
+
+
+def _die_with_supervisor() -> None:
+    """End at once when the supervisor does: its end closes the pipe. Two transfers must not write one file."""
+    os.read(0, 1)
+    os._exit(1)
 
 
 def read_token() -> str | None:

@@ -1,0 +1,65 @@
+"""A virtual environment with pinned packages, made as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+RunCommand = Callable[..., tuple[int, str, str]]
+
+PIP = ("-m", "pip", "install", "--require-hashes", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
+
+
+class EnvironmentFailedError(Exception):
+    """The environment could not be made; the message holds the end of what the tool said."""
+
+
+@dataclass(frozen=True)
+class PythonEnvironment:
+    """The environment at ``path``. Its folder appears under that name only when everything is in it."""
+
+    path: Path
+    requirements: str
+    run_command: RunCommand
+
+    @property
+    def python(self) -> Path:
+        """Return the interpreter; the scripts beside it name the folder that they were made in, and are not used."""
+        return self.path / "bin/python"
+
+    def is_complete(self) -> bool:
+        """Tell whether the environment is there with exactly these requirements."""
+        try:
+            return self._list(self.path).read_text(encoding="utf-8") == self.requirements and self.python.exists()
+        except OSError:
+            return False
+
+    def make(self, python: str) -> None:
+        """Make the environment beside its place and move it there; a run that was killed leaves nothing that counts."""
+        fresh = self.path.with_name(f".{self.path.name}.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.parent.mkdir(parents=True, exist_ok=True)
+        self._run(python, "-m", "venv", str(fresh))
+        wanted = fresh / "wanted.txt"
+        wanted.write_text(self.requirements, encoding="utf-8")
+        self._run(str(fresh / "bin/python"), *PIP, "-r", str(wanted))
+        os.replace(wanted, self._list(fresh))
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.replace(fresh, self.path)
+
+    def remove(self) -> None:
+        """Remove the environment."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @staticmethod
+    def _list(folder: Path) -> Path:
+        return folder / "requirements.txt"
+
+    def _run(self, *command: str) -> None:
+        rc, out, err = self.run_command(list(command))
+        if rc != 0:
+            said = [line for line in (out + "\n" + err).splitlines() if line.strip()][-8:]
+            raise EnvironmentFailedError(f"{' '.join(command[:4])} … ended with {rc}:\n" + "\n".join(said))
