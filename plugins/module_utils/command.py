@@ -38,7 +38,9 @@ def run_command(argv: Sequence[str]) -> CommandResult:
     A program that is missing, may not be run or does not end in time is a result too (status 127 or 124): a tool that a
     host lacks is a fact about that host. ``AnsibleModule.run_command`` would end the module there.
     """
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}"}
+    # An empty PATH would put the current directory in front.
+    path = ":".join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": path}
     try:
         done = subprocess.run(
             argv,
