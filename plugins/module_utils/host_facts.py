@@ -20,7 +20,8 @@ class Capability:
     def from_facts(cls, facts: Record, name: str) -> Capability:
         """Read one capability; one that was not looked at counts as absent."""
         found = record.section(facts, name)
-        return cls(record.flag(found, "able"), record.text(found, "reason", "this host does not say that it can"))
+        reason = record.text(found, "reason", "this host does not say that it can").rstrip(".")
+        return cls(record.flag(found, "able"), reason)
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ class Disk:
     model: str
     serial: str
     wwn: str
-    transport: str
-    rotational: bool | None
+    turns: bool
     removable: bool
     read_only: bool
     network: bool
@@ -58,8 +58,7 @@ class Disk:
             model=record.text(facts, "model").strip(),
             serial=record.text(facts, "serial").strip(),
             wwn=record.text(facts, "wwn").strip(),
-            transport=record.text(facts, "transport"),
-            rotational=record.optional_flag(facts, "rotational"),
+            turns=_turns(facts, record.text(facts, "transport") == "virtio"),
             removable=record.flag(facts, "removable"),
             read_only=record.flag(facts, "read_only"),
             network=record.flag(facts, "network"),
@@ -98,7 +97,7 @@ class Filesystem:
     type: str
     size_bytes: int
     available_bytes: int
-    rotational: bool | None
+    turns: bool
     network: bool
     read_only: bool
 
@@ -111,7 +110,7 @@ class Filesystem:
             type=record.text(facts, "type"),
             size_bytes=record.integer(facts, "size_bytes"),
             available_bytes=record.integer(facts, "available_bytes"),
-            rotational=record.optional_flag(facts, "rotational"),
+            turns=_turns(facts, record.text(facts, "device").startswith("/dev/vd")),
             network=record.flag(facts, "network"),
             read_only=record.flag(facts, "read_only"),
         )
@@ -128,13 +127,14 @@ class Gpu:
 
     name: str
     vram_bytes: int
-    pci_address: str
+    lanes: int
 
     @classmethod
     def from_facts(cls, facts: Record) -> Gpu:
         """Read one entry of the facts' ``gpus``."""
         name = record.text(facts, "name") or f"NVIDIA device {record.text(facts, 'device_id', 'unknown')}"
-        return cls(name, record.integer(facts, "vram_bytes"), record.text(facts, "pci_address"))
+        lanes = record.integer(record.section(facts, "pcie"), "current_width")
+        return cls(name, record.integer(facts, "vram_bytes"), lanes)
 
 
 @dataclass(frozen=True)
@@ -259,6 +259,11 @@ class HostFacts:
         """Return the filesystem on which a path lies: the one with the longest mount point above it."""
         above = [filesystem for filesystem in self.filesystems if filesystem.holds(path)]
         return max(above, key=lambda filesystem: len(filesystem.mountpoint), default=None)
+
+
+def _turns(facts: Record, paravirtual: bool) -> bool:
+    """Whether the disk below is a slow, turning one. The kernel says so of every virtio disk, which means nothing."""
+    return record.flag(facts, "rotational") and not paravirtual
 
 
 _CAPABILITIES = ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")
