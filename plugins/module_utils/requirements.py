@@ -26,9 +26,7 @@ def check_platform(host: HostFacts) -> list[Finding]:
         message = f"llmhost needs root on the host: {host.capabilities['root'].reason}."
         findings.append(error("platform.not_root", message, "Connect as root, or as a user with sudo (become: true)."))
     if not host.capabilities["systemd"].able:
-        message = (
-            f"llmhost runs its services with systemd: {host.capabilities['systemd'].reason} (init is {host.init})."
-        )
+        message = f"llmhost runs its services with systemd: {host.capabilities['systemd'].reason}."
         remedy = "Boot the host with systemd, or start the container with /sbin/init as its first process."
         findings.append(error("platform.no_systemd", message, remedy))
     if host.machine != "x86_64":
@@ -48,9 +46,8 @@ def check_requirements(host: HostFacts, intent: Intent, on_cpu: bool) -> list[Fi
         findings.append(error("requirements.ram", message, _remedy("ram", host.memory_bytes)))
     disk = _largest_disk(host)
     if disk < sizes["disk"]:
-        message = (
-            f"Tier {tier} asks for {wanted['disk']} of fast disk; the largest on this host has {format_gib(disk)}."
-        )
+        has = f"the largest on this host has {format_gib(disk)}" if disk else "this host has none"
+        message = f"Tier {tier} asks for {wanted['disk']} of fast local disk; {has}."
         findings.append(error("requirements.disk", message, _remedy("disk", disk)))
     return findings + _check_distribution(host, wanted, tier) + _check_cpu(host, wanted, tier)
 
@@ -78,6 +75,13 @@ def _check_gpus(
         has = f"{format_gib(host.vram_bytes)}: {_names(host)}"
         message = f"Tier {tier} asks for {wanted['vram']} of VRAM; this host has {has}."
         findings.append(error("requirements.vram", message, _remedy("vram", host.vram_bytes)))
+    lanes = record.integer(record.section(wanted, "gpu_link"), "lanes")
+    narrow = [gpu for gpu in host.gpus if 0 < gpu.lanes < lanes]
+    if narrow:
+        has = ", ".join(f"{gpu.name} has {gpu.lanes}" for gpu in narrow)
+        message = f"Tier {tier} asks for {lanes} PCI Express lanes for each GPU; {has}."
+        remedy = "Move the GPU to a wider slot. With NVLink, or with layers split between GPUs, it matters less."
+        findings.append(warning("requirements.gpu_lanes", message, remedy))
     return findings
 
 
@@ -113,12 +117,12 @@ def _largest_disk(host: HostFacts) -> int:
     disks = [
         disk.size_bytes
         for disk in host.disks
-        if disk.type == "disk" and not (disk.removable or disk.network or disk.read_only or disk.rotational)
+        if disk.type == "disk" and not (disk.removable or disk.network or disk.read_only or disk.turns)
     ]
     mounted = [
         int(filesystem.size_bytes / _FILESYSTEM_SHARE)
         for filesystem in host.filesystems
-        if not (filesystem.network or filesystem.read_only or filesystem.rotational)
+        if not (filesystem.network or filesystem.read_only or filesystem.turns)
     ]
     return max(disks + mounted, default=0)
 
@@ -141,5 +145,5 @@ def _names(host: HostFacts) -> str:
 
 def _remedy(name: str, has_bytes: int) -> str:
     kinds = {"ram": "RAM", "disk": "disk", "vram": "VRAM"}
-    has = format_gib(has_bytes)
-    return f"Add {kinds[name]}, choose a larger host, or set llmhost_requirements.{name} to {has} or less."
+    lower = f", or set llmhost_requirements.{name} to {format_gib(has_bytes)} or less" if has_bytes else ""
+    return f"Add {kinds[name]}, or choose a larger host{lower}."

@@ -132,7 +132,7 @@ def _spare_disk(host: HostFacts, need: int) -> Disk | None:
         if disk.type == "disk"
         and disk.blank
         and not disk.not_blank
-        and disk.rotational is False
+        and not disk.turns
         and not (disk.removable or disk.read_only or disk.network)
         and disk.size_bytes >= need
     ]
@@ -159,7 +159,7 @@ def _best_directory(host: HostFacts, need: int) -> str:
     usable = [fs for fs in host.filesystems if not (fs.read_only or fs.network) and not _is_for_boot(fs)]
     best = max(
         usable,
-        key=lambda fs: (fs.available_bytes >= need, not fs.rotational, fs.size_bytes, fs.mountpoint == "/"),
+        key=lambda fs: (fs.available_bytes >= need, not fs.turns, fs.size_bytes, fs.mountpoint == "/"),
         default=None,
     )
     if best is None or best == host.filesystem_of(default):
@@ -186,7 +186,7 @@ def _check_filesystem(filesystem: Filesystem, path: str, need: int, already_ours
         findings.append(error("storage.too_small", message, remedy))
     if filesystem.network:
         findings.append(warning("storage.network", f"{where}, which is reached over a network.", "Use a local disk."))
-    if filesystem.rotational:
+    if filesystem.turns:
         findings.append(
             warning("storage.slow", f"{where}, on a disk that turns.", "Loading takes minutes; use an SSD.")
         )
