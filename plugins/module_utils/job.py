@@ -58,6 +58,9 @@ class Job:
         """Start the job; what an earlier run of it left is no longer true."""
         for name in ("progress.json", "result.json"):
             (self._files / name).unlink(missing_ok=True)
+        # A unit file may have changed in a run that was killed before systemd read it.
+        if self.unit.state().needs_reload:
+            self.unit.reload_manager()
         self.unit.start()
 
     def wait(self, seconds: float) -> JobReport:

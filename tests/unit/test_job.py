@@ -83,10 +83,16 @@ def test_start_forgets_what_an_earlier_run_left(tmp_path: Path) -> None:
     systemd = FakeSystemd(DONE)
     make_job(systemd, tmp_path).start()
     assert list((tmp_path / "llmhost-x").iterdir()) == []
-    assert systemd.calls == [
+    assert systemd.calls[1:] == [
         ["systemctl", "reset-failed", "--", "llmhost-x.service"],
         ["systemctl", "start", "--no-block", "--", "llmhost-x.service"],
     ]
+
+
+def test_start_reads_a_changed_unit_file_first(tmp_path: Path) -> None:
+    systemd = FakeSystemd(DONE + "NeedDaemonReload=yes\n")
+    make_job(systemd, tmp_path).start()
+    assert [call[1] for call in systemd.calls] == ["show", "daemon-reload", "reset-failed", "start"]
 
 
 def test_start_that_systemd_refuses_is_an_error(tmp_path: Path) -> None:
