@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
 from ansible_collections.llmhost.core.plugins.module_utils.model_query import ModelQuery
@@ -85,6 +86,22 @@ def test_errors_have_a_code_and_a_remedy(
     answer = run(capsys, state_dir=str(tmp_path), **arguments)
     assert (answer["failed"], answer["code"]) == (True, code)
     assert answer["msg"].endswith(".")
+
+
+def test_documentation_is_that_of_the_arguments_and_the_answer(tmp_path: Path) -> None:
+    text = (Path(model_info.__file__).parent / "model_info.yml").read_text()
+    documented = yaml.safe_load(text)
+    options = documented["DOCUMENTATION"]["options"]
+    kept = ("type", "default", "required", "elements")
+    assert {name: {key: option[key] for key in kept if key in option} for name, option in options.items()} == {
+        name: {key: argument[key] for key in kept if key in argument} for name, argument in model_info.ARGUMENTS.items()
+    }
+    assert set(options["proxy"]["suboptions"]) == set(model_info.ARGUMENTS["proxy"]["options"])
+    [path] = make_model.write_gguf(tmp_path / "m.gguf", TINY)
+    model = ModelQuery(str(path), "main", "https://hub.invalid").read(unreachable)
+    contents = documented["RETURN"]["model"]["contains"]
+    assert set(contents) == set(model)
+    assert set(contents["files"]["contains"]) == set(model["files"][0])
 
 
 def test_token_is_never_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
