@@ -104,6 +104,11 @@ def read_intent(variables: Mapping[str, Any]) -> tuple[Intent, list[Finding]]:
         proxy={key: value for key, value in sorted(record.section(reader.values, "proxy").items()) if value},
         ca_certificates=record.texts(reader.values, "ca_certificates"),
     )
+    if not intent.model:
+        remedy = "Set llmhost_model, for example to Qwen/Qwen3-32B-GGUF:Q4_K_M."
+        reader.findings.append(
+            error("variable.missing", "llmhost_model is not set: there is no model to serve.", remedy)
+        )
     return intent, _unknown(variables) + reader.findings
 
 
@@ -167,12 +172,14 @@ def _without_prefix(name: str) -> str:
 
 def _unknown(variables: Mapping[str, Any]) -> list[Finding]:
     """Return an error for every name that nobody reads, with the nearest one that somebody does."""
-    known = [PREFIX + name for name in DEFAULTS]
     findings = []
     for name in sorted(variables):
-        if name in known or name in FACTS or name.startswith(_OTHER_PLAYBOOKS):
+        short = _without_prefix(name)
+        if short in DEFAULTS or name in FACTS or name.startswith(_OTHER_PLAYBOOKS):
             continue
-        near = difflib.get_close_matches(name, known, n=1)
-        remedy = f"Did you mean {near[0]}?" if near else "See inventories/common/group_vars/all.yml for the names."
+        near = difflib.get_close_matches(short, DEFAULTS, n=1)
+        remedy = (
+            f"Did you mean {PREFIX}{near[0]}?" if near else "See inventories/common/group_vars/all.yml for the names."
+        )
         findings.append(error("variable.unknown", f"{name} is not a variable of llmhost.", remedy))
     return findings

@@ -24,7 +24,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Hos
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent, read_intent
 from ansible_collections.llmhost.core.plugins.module_utils.model_facts import ModelFacts
 from ansible_collections.llmhost.core.plugins.module_utils.placement import Placement
-from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
+from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, format_gib, round_up
 from ansible_collections.llmhost.core.plugins.module_utils.storage_plan import StoragePlan
 from ansible_collections.llmhost.core.plugins.module_utils.swap_plan import SwapPlan
 
@@ -182,7 +182,8 @@ def _check_fit(host: HostFacts, model: ModelFacts, intent: Intent, placed: Place
     if placed.context > 2048:
         remedy += ", a lower llmhost_context"
     if not swap.skip_reason:
-        remedy += f", or llmhost_swap_max of {format_gib(placed.ram_missing_bytes)} or more, which is slow"
+        variable = "llmhost_swap_max" if intent.swap_bytes is None else "llmhost_swap"
+        remedy += f", or {variable} of {format_gib(round_up(placed.ram_missing_bytes, GIB))} or more, which is slow"
     return [error("memory.does_not_fit", f"{what}; this host has {has}, and {swapped}.", remedy + ".")]
 
 

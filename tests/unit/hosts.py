@@ -229,27 +229,33 @@ def qwen3_32b(**fields: Any) -> Facts:
 def nonsense(**fields: Any) -> Facts:
     """The small generated model of the demo."""
     name = "demo-nonsense-Q8_0.gguf"
-    return qwen3_32b(
-        request={"model": "llmhost/demo-nonsense-GGUF:Q8_0", "revision": "main", "endpoint": "http://127.0.0.1:9696"},
-        repo="llmhost/demo-nonsense-GGUF",
-        quantization="Q8_0",
-        architecture="llama",
-        name="Nonsense",
-        parameters=35_000_000,
-        weights_bytes=37_000_000,
-        total_bytes=38_000_000,
-        largest_file_bytes=38_000_000,
-        files=[{"name": name, "size_bytes": 38_000_000, "sha256": "0" * 64, "git_oid": None}],
-        token_embedding_bytes=2_200_000,
-        output_bytes=2_200_000,
-        layers=10,
-        embedding_length=512,
-        feed_forward_length=1408,
-        head_count=8,
-        head_count_kv=4,
-        head_dim_k=64,
-        head_dim_v=64,
-        context_length=4096,
-        vocab_size=4100,
-        **fields,
+    return (
+        qwen3_32b(
+            request={
+                "model": "llmhost/demo-nonsense-GGUF:Q8_0",
+                "revision": "main",
+                "endpoint": "http://127.0.0.1:9696",
+            },
+            repo="llmhost/demo-nonsense-GGUF",
+            quantization="Q8_0",
+            architecture="llama",
+            name="Nonsense",
+            parameters=35_000_000,
+            weights_bytes=37_000_000,
+            total_bytes=38_000_000,
+            largest_file_bytes=38_000_000,
+            files=[{"name": name, "size_bytes": 38_000_000, "sha256": "0" * 64, "git_oid": None}],
+            token_embedding_bytes=2_200_000,
+            output_bytes=2_200_000,
+            layers=10,
+            embedding_length=512,
+            feed_forward_length=1408,
+            head_count=8,
+            head_count_kv=4,
+            head_dim_k=64,
+            head_dim_v=64,
+            context_length=4096,
+            vocab_size=4100,
+        )
+        | fields
     )
