@@ -333,6 +333,8 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is not None:
                 self.entry["fault"] = "stall"
                 self._stall(fault.seconds)
+            if self.server.hub.cas is not None:
+                return self._send_cas(self.server.hub.cas.answer(path, self.headers.get("Range")))
         raise _RefusedError(404, "", "there is nothing here")
 
     def _user(self) -> str | None:
@@ -477,6 +479,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_WR)
 
+    def _send_cas(self, answer: Any) -> None:
+        self.entry["file"] = answer.file
+        self._head(answer.status, {"Content-Length": str(len(answer.body))})
+        self.wfile.write(answer.body)
+        self.entry["sent"] += answer.data_bytes
+
     def _stall(self, seconds: float) -> None:
         """Send nothing until the time is over, the client has left or the hub stops."""
         self.connection.settimeout(0.05)
@@ -561,6 +569,8 @@ class LoopbackHub:
         self.faults = Faults(Path(faults_file) if faults_file else None)
         self.log = RequestLog()
         self.stopping = threading.Event()
+        # Storage for Xet (loopback_xet.py) can be set here; without it, Xet is advertised but gives nothing.
+        self.cas: Any = None
         self._tokens = tokens or {}
         self._xet = xet
         self._servers = [_Server(listen, self)] + ([_Server(cdn, self)] if cdn else [])

@@ -20,6 +20,7 @@ import pytest
 from huggingface_hub import hf_hub_download
 
 from tests.tools.loopback_hub import LoopbackHub
+from tests.tools.loopback_xet import XetStorage
 
 FETCHER = Path(__file__).parents[2] / "roles/model_cache/files/fetch_model.py"
 TOKEN = "hf_SecretOfTheTests"
@@ -209,6 +210,47 @@ def test_a_silent_connection_is_made_anew_and_nothing_is_fetched_twice(bed: Bed)
     assert bed.fetch()["ok"]
     bed.assert_published()
     assert fetched_twice(bed) < 0.05
+
+
+def use_xet(bed: Bed) -> None:
+    """Keep the files in Xet, as the hub does with all large files now."""
+    (bed.root / REPO / ".hub.json").write_text('{"xet": true}')
+    bed.hub.cas = XetStorage(bed.hub)
+
+
+def xet_starts(bed: Bed) -> list[int]:
+    """Return at which byte each transfer by Xet began."""
+    requests = [r for r in bed.hub.log.as_dict()["requests"] if "/v1/reconstructions/" in r["path"]]
+    return [int(r["range"].removeprefix("bytes=").split("-")[0]) for r in requests]
+
+
+def test_a_model_comes_by_xet(bed: Bed) -> None:
+    use_xet(bed)
+    assert bed.fetch()["ok"]
+    bed.assert_published()
+    assert xet_starts(bed) == [0]
+    paths = [entry["path"] for entry in bed.hub.log.as_dict()["requests"]]
+    assert not [path for path in paths if "telemetry" in path or "harness" in path or path.endswith(f"/cdn/{BIG}")]
+
+
+def test_xet_goes_on_where_it_stalled(bed: Bed) -> None:
+    use_xet(bed)
+    bed.hub.faults.set([{"kind": "stall", "match": "/-/cas/block/.*/3"}])
+    result = bed.fetch(bed.request(stall_seconds=1.5))
+    assert result["ok"], result["log"]
+    bed.assert_published()
+    assert "no byte for" in result["log"]
+    assert xet_starts(bed) == [0, 3 * (4 << 20)]
+
+
+def test_what_xet_brought_is_kept_when_it_is_given_up(bed: Bed) -> None:
+    use_xet(bed)
+    bed.hub.faults.set([{"kind": "stall", "match": "/-/cas/block/.*/3", "times": 0}])
+    result = bed.fetch(bed.request(stall_seconds=1.5))
+    assert result["ok"], result["log"]
+    bed.assert_published()
+    by_http = [r for r in bed.hub.log.as_dict()["requests"] if "/-/cdn/" in r["path"]]
+    assert [r["range"] for r in by_http if r["method"] == "GET"] == [f"bytes={3 * (4 << 20)}-"]
 
 
 def test_a_stall_inside_xet_ends_without_xet(bed: Bed) -> None:
