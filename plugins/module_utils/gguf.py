@@ -19,7 +19,7 @@ MAX_METADATA = 100_000
 MAX_STRING = 64 * MIB
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 2**20
-MAX_NESTING = 4
+MAX_NESTING = 2
 KEPT_ARRAY = 4096  # longer arrays describe the vocabulary, never the layers
 
 STRING, ARRAY = 8, 9
