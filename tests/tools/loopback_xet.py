@@ -1,7 +1,7 @@
 """Xet storage for the loopback hub: enough of it for the real ``hf_xet`` to bring a file from it.
 
-Each file is cut into chunks of one size, stored without compression, and a row of chunks is a block. The real storage cuts
-by content and shares chunks between files; the client does not care.
+Each file is cut into chunks of one size, stored without compression, and a row of chunks is a block. The real storage
+cuts by content and shares chunks between files; the client does not care.
 """
 
 from __future__ import annotations
