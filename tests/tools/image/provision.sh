@@ -30,4 +30,6 @@ systemctl mask --quiet \
 
 apt clean
 rm -rf /var/lib/apt/lists/* /var/log/provision.log /etc/machine-id
+# Empty lists that look new would be taken for valid.
+touch -d @0 /var/lib/apt/lists
 : > /etc/machine-id
