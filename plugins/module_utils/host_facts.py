@@ -143,8 +143,10 @@ class Listener:
 
     address: str
     port: int
+    user: str
     process: str
     unit: str
+    user: str
 
     @classmethod
     def from_facts(cls, facts: Record) -> Listener:
@@ -152,8 +154,10 @@ class Listener:
         return cls(
             record.text(facts, "address"),
             record.integer(facts, "port"),
+            record.text(facts, "user"),
             record.text(facts, "process"),
             record.text(facts, "unit"),
+            record.text(facts, "user"),
         )
 
 

@@ -153,7 +153,8 @@ def check_listening(host: HostFacts, intent: Intent) -> list[Finding]:
             and not _is_own(listener)
             and _overlap(listener.address, intent.listen_host)
         ):
-            who = listener.unit or listener.process or "another program"
+            user = f"a program of {listener.user}" if listener.user else "another program"
+            who = listener.unit or listener.process or user
             message = f"Port {intent.listen_port} on {listener.address or 'this host'} is in use by {who}."
             remedy = f"Set llmhost_listen_port to a free port, or stop {who}."
             findings.append(error("port.in_use", message, remedy))
@@ -176,7 +177,8 @@ def _prompt_cache(placement: Placement) -> int:
 
 
 def _is_own(listener: Listener) -> bool:
-    return listener.unit == UNIT
+    # In a container the unit cannot be seen; the user who opened the socket can.
+    return listener.unit == UNIT if listener.unit else listener.user == USER
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -223,6 +223,8 @@ def test_a_host_that_may_not_do_what_is_needed(capability: str, code: str) -> No
         {"address": "192.0.2.1", "port": 8080, "process": "nginx", "unit": "nginx.service"},
         {"address": "::1", "port": 8080, "process": "nginx", "unit": "nginx.service"},
         {"address": "127.0.0.1", "port": 8080, "process": "llama-server", "unit": hosts.INFERENCE_UNIT},
+        {"address": "127.0.0.1", "port": 8080, "process": None, "unit": None, "user": "llmhost-inference"},
+        {"address": "127.0.0.1", "port": 8080, "user": "llmhost-inference", "process": None, "unit": None},
     ],
 )
 def test_a_port_that_is_free_or_ours(listener: Facts) -> None:
