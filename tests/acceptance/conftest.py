@@ -111,7 +111,8 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 
 @pytest.fixture(scope="session")
 def base_url(target: Target) -> Iterator[str]:
-    """Return the address of the service, as the controller reaches it."""
+    """Return the address of the service, as the controller reaches it; fail when nothing runs there."""
+    assert target.main_pid
     runtime = target.slice("inference")
     address = "127.0.0.1" if runtime["host"] in ("0.0.0.0", "::", "localhost") else runtime["host"]
     with Tunnel(relay_command(target.host.backend, address, int(runtime["port"]))) as tunnel:
@@ -121,7 +122,7 @@ def base_url(target: Target) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def client(target: Target, base_url: str) -> Iterator[openai.OpenAI]:
     """Return the real client, with the key that the host made."""
-    with openai.OpenAI(base_url=base_url, api_key=str(target.api_key), max_retries=0, timeout=300) as made:
+    with openai.OpenAI(base_url=base_url, api_key=str(target.api_key), max_retries=0, timeout=120) as made:
         yield made
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from testinfra.host import Host
 
+from tests.acceptance.expectation import expect
+
 PLAN_PATH = "/etc/llmhost/plan.json"
 STATE_PATH = "/etc/llmhost/state"
 CREDENTIALS_PATH = "/etc/llmhost/credentials"
@@ -108,8 +110,11 @@ class Target:
 
     @property
     def main_pid(self) -> int:
-        """Return the process of the service."""
-        return int(self.unit_property("MainPID") or 0)
+        """Return the process of the service; fail when there is none."""
+        __tracebackhide__ = True
+        pid = int(self.unit_property("MainPID") or 0)
+        expect(pid > 0, f"process of {SERVICE}", expected="one", found="none", remedy=f"journalctl -u {SERVICE}")
+        return pid
 
     def journal(self, lines: int = 30) -> str:
         """Return the end of the service's journal, without the key should it ever be there."""

@@ -63,8 +63,8 @@ def test_without_a_planned_swap_there_is_none_of_ours(target: Target) -> None:
     if target.action("swap") == "apply" and part["size_bytes"]:
         pytest.skip("the plan has a swap file")
     path = part.get("path") or "/srv/llmhost/swapfile"
+    # /proc/swaps is no witness here: a container sees the areas of the whole machine in it.
     found = {
-        "active": path in active_areas(target),
         "in /etc/fstab": bool(target.lines(f"grep -F '{path}' /etc/fstab")),
         "on the disk": target.host.file(path).exists,
     }

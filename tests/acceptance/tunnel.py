@@ -7,6 +7,7 @@ suite runs commands anyway.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import subprocess
@@ -87,7 +88,13 @@ class Tunnel:
             except OSError:  # the listener was closed: the suite has ended
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            relay = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+            relay = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
             self._relays.append(relay)
             threading.Thread(target=_upstream, args=(connection, relay.stdin), daemon=True).start()
             threading.Thread(target=_downstream, args=(connection, relay.stdout), daemon=True).start()
@@ -113,4 +120,11 @@ def _downstream(connection: socket.socket, stdout: IO[bytes]) -> None:
         pass
     finally:
         stdout.close()
-        connection.close()
+        _hang_up(connection)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Wake the other copying thread as well: closing alone would leave it waiting, and the client with it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
