@@ -29,6 +29,11 @@ class JobReport:
         """True while there is something to wait for."""
         return self.state.busy
 
+    @property
+    def outdated(self) -> bool:
+        """True when the unit file has changed since the job was started."""
+        return self.running and self.state.needs_reload
+
     def as_dict(self) -> dict[str, Any]:
         """Return what the module hands back."""
         return {"running": self.running, "progress": self.progress, "result": self.result}
@@ -56,11 +61,14 @@ class Job:
 
     def start(self) -> None:
         """Start the job; what an earlier run of it left is no longer true."""
+        state = self.unit.state()
+        # A unit file that systemd has not read yet: what runs is a job for something else, or the file is of a run that
+        # was killed before it could tell systemd.
+        if state.needs_reload:
+            self.unit.stop()
+            self.unit.reload_manager()
         for name in ("progress.json", "result.json"):
             (self._files / name).unlink(missing_ok=True)
-        # A unit file may have changed in a run that was killed before systemd read it.
-        if self.unit.state().needs_reload:
-            self.unit.reload_manager()
         self.unit.start()
 
     def wait(self, seconds: float) -> JobReport:

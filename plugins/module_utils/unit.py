@@ -104,9 +104,13 @@ class SystemdUnit:
         """Let the unit start with the host."""
         self._systemctl("enable", "--quiet", "--", self.name)
 
+    def stop(self) -> None:
+        """Stop the unit and wait until its processes are gone."""
+        self._systemctl("stop", "--", self.name)
+
     def stop_and_disable(self) -> None:
         """Stop the unit, and keep it from starting with the host."""
-        self._systemctl("stop", "--", self.name)
+        self.stop()
         self._systemctl("disable", "--quiet", "--", self.name)
 
     def forget(self) -> None:

@@ -27,7 +27,8 @@ options:
     required: true
   state:
     description:
-      - V(started) starts the unit unless it runs, and does not wait.
+      - V(started) starts the unit unless it runs, and does not wait. A unit that runs from an older text of its file is
+        stopped first.
       - V(finished) waits until the unit no longer runs, and fails if the unit failed.
     type: str
     choices: [started, finished]
@@ -98,7 +99,7 @@ def main() -> None:
     )
     job = Job(SystemdUnit(module.params["unit"], module.run_command))
     report = job.report()
-    starting = module.params["state"] == "started" and not report.running
+    starting = module.params["state"] == "started" and (not report.running or report.outdated)
     if module.check_mode:
         module.exit_json(changed=starting, **report.as_dict())
     if not report.state.exists:

@@ -92,7 +92,13 @@ def test_start_forgets_what_an_earlier_run_left(tmp_path: Path) -> None:
 def test_start_reads_a_changed_unit_file_first(tmp_path: Path) -> None:
     systemd = FakeSystemd(DONE + "NeedDaemonReload=yes\n")
     make_job(systemd, tmp_path).start()
-    assert [call[1] for call in systemd.calls] == ["show", "daemon-reload", "reset-failed", "start"]
+    assert [call[1] for call in systemd.calls] == ["show", "stop", "daemon-reload", "reset-failed", "start"]
+
+
+def test_a_job_for_something_else_is_outdated(tmp_path: Path) -> None:
+    assert not make_job(FakeSystemd(RUNNING), tmp_path).report().outdated
+    assert make_job(FakeSystemd(RUNNING + "NeedDaemonReload=yes\n"), tmp_path).report().outdated
+    assert not make_job(FakeSystemd(DONE + "NeedDaemonReload=yes\n"), tmp_path).report().outdated
 
 
 def test_start_that_systemd_refuses_is_an_error(tmp_path: Path) -> None:
