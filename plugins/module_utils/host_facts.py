@@ -146,7 +146,6 @@ class Listener:
     user: str
     process: str
     unit: str
-    user: str
 
     @classmethod
     def from_facts(cls, facts: Record) -> Listener:
@@ -157,7 +156,6 @@ class Listener:
             record.text(facts, "user"),
             record.text(facts, "process"),
             record.text(facts, "unit"),
-            record.text(facts, "user"),
         )
 
 

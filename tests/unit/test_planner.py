@@ -223,7 +223,6 @@ def test_a_host_that_may_not_do_what_is_needed(capability: str, code: str) -> No
         {"address": "192.0.2.1", "port": 8080, "process": "nginx", "unit": "nginx.service"},
         {"address": "::1", "port": 8080, "process": "nginx", "unit": "nginx.service"},
         {"address": "127.0.0.1", "port": 8080, "process": "llama-server", "unit": hosts.INFERENCE_UNIT},
-        {"address": "127.0.0.1", "port": 8080, "process": None, "unit": None, "user": "llmhost-inference"},
         {"address": "127.0.0.1", "port": 8080, "user": "llmhost-inference", "process": None, "unit": None},
     ],
 )
@@ -628,6 +627,13 @@ def test_the_table_shows_sizes_steps_and_remedies() -> None:
     assert "→ Did you mean llmhost_model?" in table
     assert all(len(line) <= 110 for line in table.splitlines())
     assert summary(plan) == "1 error: nothing on this host is changed until it is gone."
+
+
+def test_certificates_that_are_not_there_are_said_with_the_rest() -> None:
+    plan = planner.plan(hosts.laptop(), None, {"llmhost_model": "a/b", **ON_CPU}, ["/nope/company.pem"])
+
+    assert codes(plan) == ["certificates.missing"]
+    assert "/nope/company.pem" in finding(plan, "certificates.missing")["message"]
 
 
 def test_without_a_model_the_host_is_judged_all_the_same() -> None:
