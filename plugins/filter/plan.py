@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -17,7 +17,7 @@ description:
   - Pure arithmetic on the controller. The same input always gives the same plan, and a host on which the plan was
     carried out gives it once more.
   - What keeps the plan from being carried out is a finding of level C(error) in it, not a failure of the filter.
-positional: model, variables
+positional: model, variables, missing_files
 options:
   _input:
     description: What M(llmhost.core.host_info) returned as C(host).
@@ -30,6 +30,11 @@ options:
     description: The C(llmhost_) variables by name. Unknown names are errors in the plan.
     type: dict
     default: {}
+  missing_files:
+    description: The files of C(llmhost_ca_certificates) that the controller does not have.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -46,12 +51,15 @@ _value:
 
 
 def plan(
-    host: Mapping[str, Any], model: Mapping[str, Any] | None = None, variables: Mapping[str, Any] | None = None
+    host: Mapping[str, Any],
+    model: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    missing_files: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the plan, or fail when what is given is not a host's facts at all."""
     if not isinstance(host, Mapping):
         raise AnsibleFilterError(f"llmhost.core.plan needs the facts of a host, not {type(host).__name__}.")
-    return planner.plan(host, model or None, variables or {})
+    return planner.plan(host, model or None, variables or {}, missing_files)
 
 
 class FilterModule:

@@ -6,7 +6,7 @@ figure that changes by itself (free bytes, load), so a second run on the finishe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -33,10 +33,19 @@ MODELS_USER = "llmhost-models"
 STEPS = ("egress", "model_storage", "swap", "model_cache", "inference")
 
 
-def plan(host: Mapping[str, Any], model: Mapping[str, Any] | None, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plan. Without a model it holds what the host alone decides, with the verdict ``unknown``."""
+def plan(
+    host: Mapping[str, Any],
+    model: Mapping[str, Any] | None,
+    variables: Mapping[str, Any],
+    missing_files: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the plan. Without a model it holds what the host alone decides, with the verdict ``unknown``.
+
+    ``missing_files`` are the certificates that the variables name and that the controller does not have.
+    """
     facts = HostFacts.from_facts(host)
     intent, findings = read_intent(variables)
+    findings += _check_files(missing_files)
     accelerator = choose_accelerator(facts, intent)
     findings += requirements.check_platform(facts)
     findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
@@ -121,6 +130,13 @@ def _frame(intent: Intent, accelerator: str, verdict: str, findings: list[Findin
         "accelerator": accelerator,
         "findings": [finding.as_dict() for finding in dict.fromkeys(findings)],
     }
+
+
+def _check_files(missing: Sequence[str]) -> list[Finding]:
+    if not missing:
+        return []
+    message = f"llmhost_ca_certificates: the machine that runs Ansible has no file {', '.join(missing)}."
+    return [error("certificates.missing", message, "Name PEM files of that machine by their absolute path.")]
 
 
 def _check_accelerator(host: HostFacts, intent: Intent, accelerator: str, before: list[Finding]) -> list[Finding]:
