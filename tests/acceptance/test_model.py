@@ -72,9 +72,11 @@ def test_the_models_are_not_readable_by_everyone(target: Target) -> None:
 
 def test_the_service_reads_the_model_and_cannot_change_it(target: Target) -> None:
     path, user = target.slice("model_cache")["model_path"], target.slice("inference")["user"]
-    reads = target.host.run("runuser -u %s -- test -r %s", user, path).rc == 0
+    # The unit, not the account, is a member of the models' group.
+    groups = "".join(f"-G {group} " for group in target.unit_property("SupplementaryGroups").split())
+    reads = target.host.run(f"runuser -u %s {groups}-- test -r %s", user, path).rc == 0
     expect(reads, f"{path} for {user}", expected="readable", found="not readable", remedy=RERUN)
-    writes = target.host.run("runuser -u %s -- test -w %s", user, path).rc == 0
+    writes = target.host.run(f"runuser -u %s {groups}-- test -w %s", user, path).rc == 0
     expect(not writes, f"{path} for {user}", expected="not writable", found="writable", remedy=RERUN)
 
 
