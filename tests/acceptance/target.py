@@ -119,4 +119,7 @@ class Target:
     def journal(self, lines: int = 30) -> str:
         """Return the end of the service's journal, without the key should it ever be there."""
         text = self.shell(f"journalctl --no-pager --output=short-iso --lines={lines} --unit={SERVICE}")
-        return text.replace(self.api_key, "***") if self.api_key else text
+        try:
+            return text.replace(self.api_key or "***", "***")
+        except AssertionError:
+            return "not shown: the key that would have to be masked in it cannot be read"
