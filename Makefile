@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all molecule bench bench-first docs build clean
+.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all bed molecule bench bench-first docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -26,7 +26,7 @@ demo: setup-dev docker ## a host in a container, a model that answers; MODEL=org
 demo-down: ## remove the demo's container
 	@python3 tests/tools/bed.py down llmhost-demo
 
-test: lint unit molecule ## all tests
+test: lint unit bed molecule ## all tests
 
 lint: setup-dev ## ansible-lint, yamllint, ruff, mypy, shellcheck
 	@tools/lint.sh
@@ -36,6 +36,9 @@ unit: setup-dev ## unit tests, seconds
 
 unit-all: ## unit tests and syntax checks on the oldest and the newest Python at hand
 	@tools/unit_all.sh
+
+bed: setup-dev docker ## storage and swap on real loop devices, minutes
+	@$(BIN)/python -m pytest tests/bed
 
 molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=default runs one
 	@tools/molecule.sh $(SCENARIO)

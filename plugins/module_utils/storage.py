@@ -43,7 +43,9 @@ class FilesystemTools:
 
 # Model files are few and large: no blocks are reserved for root (5 % of the disk), and an inode per MiB is plenty.
 TOOLS = {
-    "ext4": FilesystemTools("e2fsprogs", ("mkfs.ext4", "-q", "-m", "0", "-T", "largefile"), "-U {}", (), ("e2fsck", "-f", "-n"), 2),
+    "ext4": FilesystemTools(
+        "e2fsprogs", ("mkfs.ext4", "-q", "-m", "0", "-T", "largefile"), "-U {}", (), ("e2fsck", "-f", "-n"), 2
+    ),
     "xfs": FilesystemTools("xfsprogs", ("mkfs.xfs", "-q"), "-m uuid={}", ("-f",), ("xfs_repair", "-n"), 0),
 }
 
