@@ -36,7 +36,7 @@ DEFAULTS: dict[str, Any] = {
     "archive_dir": "",
     "download_stall_seconds": 60,
 }
-"""Every variable that a user may set, without its prefix. ``roles/preflight`` documents the same list."""
+"""Every variable that a user may set, without its prefix. ``roles/llmhost`` documents the same list."""
 
 FACTS = frozenset({"llmhost_plan"})
 """Names that llmhost itself sets while it runs."""

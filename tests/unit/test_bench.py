@@ -41,7 +41,7 @@ def test_consecutive_tasks_of_a_role_are_one_stage() -> None:
 def test_chains_take_the_job_in_place_of_the_wait() -> None:
     job = "llmhost.core.job"
     run = run_of(
-        entry("llmhost.core.preflight : Plan", 0, 10),
+        entry("llmhost.core.llmhost : Plan", 0, 10),
         entry("llmhost.core.model_cache : Start the download", 10, 11, job),
         entry("llmhost.core.inference : Start the build", 11, 12, job),
         entry("llmhost.core.inference : Build", 12, 80, job),

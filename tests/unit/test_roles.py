@@ -131,9 +131,7 @@ def test_documented_defaults_are_the_defaults(role: Path) -> None:
 
 @by_role
 def test_variables_begin_with_the_name_of_their_role(role: Path) -> None:
-    shared = {"preflight": "llmhost_"}
-    prefixes = (f"{role.name}_", shared.get(role.name, f"{role.name}_"))
-    assert [name for name in defaults_of(role) if not name.startswith(prefixes)] == []
+    assert [name for name in defaults_of(role) if not name.startswith(f"{role.name}_")] == []
 
 
 @by_role

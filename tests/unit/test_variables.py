@@ -14,7 +14,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.intent import DEFAULT
 from tests.unit import hosts
 
 ROOT = Path(__file__).resolve().parents[2]
-PREFLIGHT = ROOT / "roles/preflight"
+ROLE = ROOT / "roles/llmhost"
 TIERS = ["intermediate", "advanced"]
 
 
@@ -23,7 +23,7 @@ def load(path: Path) -> Any:
 
 
 def test_the_role_declares_what_the_planner_reads() -> None:
-    declared = load(PREFLIGHT / "defaults/main.yml")
+    declared = load(ROLE / "defaults/main.yml")
     # The directory of the archives depends on the environment of whoever runs Ansible.
     expected = {PREFIX + name: value for name, value in DEFAULTS.items() if name != "archive_dir"}
 
@@ -33,9 +33,9 @@ def test_the_role_declares_what_the_planner_reads() -> None:
 
 @pytest.mark.parametrize("entry_point", ["main", "plan"])
 def test_every_default_is_documented_as_it_is(entry_point: str) -> None:
-    options = load(PREFLIGHT / "meta/argument_specs.yml")["argument_specs"][entry_point]["options"]
+    options = load(ROLE / "meta/argument_specs.yml")["argument_specs"][entry_point]["options"]
 
-    assert {name: option["default"] for name, option in options.items()} == load(PREFLIGHT / "defaults/main.yml")
+    assert {name: option["default"] for name, option in options.items()} == load(ROLE / "defaults/main.yml")
     assert all(option["description"] for option in options.values())
 
 
