@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
 from ansible_collections.llmhost.core.plugins.module_utils.model_query import ModelQuery
 from ansible_collections.llmhost.core.plugins.modules import model_info
 
 from tests.tools import make_model
 from tests.tools.loopback_hub import LoopbackHub
+from tests.unit.module_args import module_args
 
 TINY = make_model.PRESETS["tiny"]
 
 
 def run(capsys: pytest.CaptureFixture[str], **arguments: Any) -> dict[str, Any]:
-    with patch_module_args(arguments), pytest.raises(SystemExit):
+    with module_args(arguments), pytest.raises(SystemExit):
         model_info.main()
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)
     return answer
