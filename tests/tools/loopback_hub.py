@@ -470,8 +470,9 @@ class _Handler(BaseHTTPRequestHandler):
                 chunk = chunk[: at - offset] + bytes([chunk[at - offset] ^ 0xFF]) + chunk[at - offset + 1 :]
             if fault and fault.kind == "slow":
                 time.sleep(len(chunk) / fault.rate)
-            self.wfile.write(chunk)
+            # Counted first: whoever has read the bytes finds them in the log.
             self.entry["sent"] += len(chunk)
+            self.wfile.write(chunk)
         if stop < end and fault:
             self.wfile.flush()
             if fault.kind == "stall":
@@ -482,8 +483,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_cas(self, answer: Any) -> None:
         self.entry["file"] = answer.file
         self._head(answer.status, {"Content-Length": str(len(answer.body))})
-        self.wfile.write(answer.body)
         self.entry["sent"] += answer.data_bytes
+        self.wfile.write(answer.body)
 
     def _stall(self, seconds: float) -> None:
         """Send nothing until the time is over, the client has left or the hub stops."""
