@@ -7,7 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ansible_collections.llmhost.core.plugins.module_utils.disks import Disk
-from ansible_collections.llmhost.core.plugins.module_utils.record import optional_integer, optional_text, section, text
+from ansible_collections.llmhost.core.plugins.module_utils.record import (
+    flag,
+    optional_integer,
+    optional_text,
+    section,
+    text,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
 # make: nothing is on it; finish: a killed run of ours may have left it half made; keep: it is ours, with what it holds.
@@ -63,7 +69,10 @@ class Identity:
 
 @dataclass(frozen=True)
 class Record:
-    """What an earlier run wrote down about the storage of this host."""
+    """What an earlier run wrote down about the storage of this host.
+
+    ``unrecognised_data`` keeps what the disk held when it was claimed; the plan goes on saying so, and stays the same.
+    """
 
     kind: str = ""
     uuid: str | None = None
@@ -74,6 +83,7 @@ class Record:
     label: str | None = None
     phase: str = "ready"
     created: bool = False
+    unrecognised_data: bool = False
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Record:
@@ -87,8 +97,22 @@ class Record:
             filesystem=optional_text(data, "filesystem"),
             label=optional_text(data, "label"),
             phase=text(data, "phase", "ready"),
-            created=data.get("created") is True,
+            created=flag(data, "created"),
+            unrecognised_data=flag(data, "unrecognised_data"),
         )
+
+    def is_of(self, disk: Identity) -> bool:
+        """Tell whether this is the record of that disk."""
+        return self.kind == "disk" and not self.identity.differences(disk)
+
+    def begun_on(self, disk: Identity) -> bool:
+        """Tell whether a run has begun to make a filesystem on that disk and never reported it ready."""
+        return self.is_of(disk) and self.phase == "formatting"
+
+    def held_unrecognised(self, disk: Disk) -> bool:
+        """Tell whether the disk holds data of unknown origin, or did when it was claimed; half a mkfs is ours."""
+        now = Identity.from_disk(disk)
+        return (self.is_of(now) and self.unrecognised_data) or (disk.unrecognised_data and not self.begun_on(now))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as it is written down."""
@@ -97,7 +121,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Claim:
-    """The disk that the plan names, and what shall be made of it."""
+    """The disk that the plan names, and what shall be made of it; over unrecognised data only if that is said."""
 
     device: str
     identity: Identity
@@ -105,6 +129,20 @@ class Claim:
     label: str
     path: str
     options: str
+    overwrite_unrecognised: bool = False
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any], path: str) -> Claim:
+        """Read the arguments of the module; ``path`` is where the mount point really is."""
+        return cls(
+            device=arguments["device"],
+            identity=Identity.from_dict(arguments["identity"] or {}),
+            filesystem=arguments["filesystem"],
+            label=arguments["label"],
+            path=path,
+            options=arguments["mount_options"],
+            overwrite_unrecognised=arguments["overwrite_unrecognised"],
+        )
 
     def label_on(self, filesystem: str) -> str:
         """Return the label as the filesystem can hold it: XFS has room for 12 characters, ext4 for 16."""
@@ -124,20 +162,25 @@ def decide(claim: Claim, disk: Disk, record: Record) -> Decision:
     """Return what to do with the disk as it was just read; raise RefusedError with every reason against it.
 
     Exactly two kinds of disk are ever written to: one that is proved blank, and one on which an earlier run of ours
-    announced a filesystem with this very UUID and never reported it ready.
+    announced a filesystem with this very UUID and never reported it ready. Data without a signature, on a blank disk,
+    must be allowed by the claim, or be what such a run has left.
     """
     now = Identity.from_disk(disk)
     if not disk.size_bytes:
         raise _refused(claim, "storage.disk_missing", disk.not_blank, "Look at lsblk, and at llmhost_storage_disk.")
     if reasons := claim.identity.differences(now):
         raise _refused(claim, "storage.other_disk", reasons, "Run the plan again: it names the disks there are now.")
-    begun = record.kind == "disk" and record.phase == "formatting" and not record.identity.differences(now)
+    begun = record.begun_on(now)
     ours = disk.filesystem in _LABEL_LENGTH and not disk.partition_table and not disk.children
     if ours and begun and record.uuid == disk.uuid and record.filesystem == disk.filesystem:
         return Decision("finish", str(disk.filesystem), disk.uuid)
     if ours and (_recorded(record, disk) or disk.label == claim.label_on(str(disk.filesystem))):
         return Decision("keep", str(disk.filesystem), disk.uuid)
     if disk.blank:
+        left_by_us = begun and record.device == claim.device
+        if disk.unrecognised_data and not (claim.overwrite_unrecognised or left_by_us):
+            remedy = "Name it in llmhost_storage_disk, or empty it (blkdiscard --zeroout), if nothing on it is needed."
+            raise _refused(claim, "storage.unrecognised_data", ["it holds data that no test recognises"], remedy)
         same = begun and record.filesystem == claim.filesystem
         return Decision("make", claim.filesystem, record.uuid if same else None)
     remedy = "Name another disk in llmhost_storage_disk, or empty this one yourself if nothing on it is needed."

@@ -18,8 +18,9 @@ from ansible_collections.llmhost.core.plugins.module_utils.finding import Findin
 from ansible_collections.llmhost.core.plugins.module_utils.lsblk import BlockDevice, LsblkError, list_block_devices
 from ansible_collections.llmhost.core.plugins.module_utils.pcie import PcieLink
 from ansible_collections.llmhost.core.plugins.module_utils.signatures import (
+    Look,
     Signature,
-    open_exclusively,
+    look_exclusively,
     read_blkid,
     read_signatures,
 )
@@ -42,7 +43,10 @@ _NVME_FABRICS = frozenset({"fc", "rdma", "tcp"})
 
 @dataclass(frozen=True)
 class Disk:
-    """One whole disk. ``not_blank`` says, a sentence each, why it may not be claimed; empty means proved blank."""
+    """One whole disk. ``not_blank`` says, a sentence each, why it may not be claimed; empty means proved blank.
+
+    ``unrecognised_data`` is true of a blank disk that does not read as zeros: nothing says whose that data is.
+    """
 
     path: str
     by_id: list[str]
@@ -68,6 +72,7 @@ class Disk:
     ephemeral: bool
     network: bool
     not_blank: list[str]
+    unrecognised_data: bool
     pcie: PcieLink | None
 
     @property
@@ -104,6 +109,7 @@ class Disk:
             ephemeral=is_ephemeral(device.model, by_id),
             network=is_network(device, nvme_transport(device.name, sysfs)),
             not_blank=[],
+            unrecognised_data=False,
             pcie=_pcie(device.name, sysfs),
         )
         return replace(disk, not_blank=in_use(disk))
@@ -155,7 +161,7 @@ def read_disk(
     sysfs: str = "/sys",
     proc: str = "/proc",
     dev: str = "/dev",
-    open_device: Callable[[str], str] = open_exclusively,
+    look_at: Callable[[str], Look] = look_exclusively,
 ) -> Disk:
     """Return the disk at ``path`` (a device node or a link to one), freshly examined by every test there is.
 
@@ -171,7 +177,7 @@ def read_disk(
     if not found:
         return replace(_nothing(path), not_blank=["there is no such block device"])
     disk = Disk.from_block_device(found[0], sysfs, dev)
-    return examine(disk, run_command, proc, open_device)[0]
+    return examine(disk, run_command, proc, look_at)[0]
 
 
 def read_disks(
@@ -180,7 +186,7 @@ def read_disks(
     sysfs: str = "/sys",
     proc: str = "/proc",
     dev: str = "/dev",
-    open_device: Callable[[str], str] = open_exclusively,
+    look_at: Callable[[str], Look] = look_exclusively,
 ) -> tuple[list[Disk], list[Finding]]:
     """Return the disks among the ``devices`` that lsblk listed, and what could not be learned about them.
 
@@ -195,7 +201,7 @@ def read_disks(
         if disk.not_blank:
             disks.append(_name_contents(disk, run_command))
             continue
-        disk, failures = examine(disk, run_command, proc, open_device)
+        disk, failures = examine(disk, run_command, proc, look_at)
         disks.append(disk)
         findings += [
             warning(
@@ -219,7 +225,7 @@ def is_whole_disk(device: BlockDevice, dev: str = "/dev") -> bool:
 
 
 def examine(
-    disk: Disk, run_command: RunCommand, proc: str, open_device: Callable[[str], str] = open_exclusively
+    disk: Disk, run_command: RunCommand, proc: str, look_at: Callable[[str], Look] = look_exclusively
 ) -> tuple[Disk, list[str]]:
     """Return the disk as the tests that read it find it, and the tests that failed."""
     signatures, wipefs_failure = read_signatures(disk.path, run_command)
@@ -232,9 +238,16 @@ def examine(
         *blkid.reasons,
         *_kernel_tables(disk, proc),
     ]
-    if busy := open_device(disk.path):
-        reasons.append(busy)
-    disk = replace(disk, signatures=list(signatures), blkid_status=blkid.status, not_blank=reasons)
+    look = look_at(disk.path)
+    if look.problem:
+        reasons.append(look.problem)
+    disk = replace(
+        disk,
+        signatures=list(signatures),
+        blkid_status=blkid.status,
+        not_blank=reasons,
+        unrecognised_data=look.data and not reasons,
+    )
     return _fill(disk, blkid.fields.get), failures
 
 

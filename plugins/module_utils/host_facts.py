@@ -26,7 +26,7 @@ class Capability:
 
 @dataclass(frozen=True)
 class Disk:
-    """A block device, and whether every test says that nobody uses it."""
+    """A block device, and whether every test says that nobody uses it. ``parts`` is what divides it or stands on it."""
 
     path: str
     by_id: tuple[str, ...]
@@ -43,8 +43,12 @@ class Disk:
     ephemeral: bool
     blank: bool
     not_blank: tuple[str, ...]
+    unrecognised_data: bool
+    filesystem: str
     label: str
     uuid: str
+    mountpoints: tuple[str, ...]
+    parts: tuple[str, ...]
 
     @classmethod
     def from_facts(cls, facts: Record) -> Disk:
@@ -65,8 +69,17 @@ class Disk:
             ephemeral=record.flag(facts, "ephemeral"),
             blank=record.flag(facts, "blank"),
             not_blank=record.texts(facts, "not_blank"),
+            # A disk of which nobody says that it reads as zeros may hold anything.
+            unrecognised_data=record.flag(facts, "unrecognised_data", default=True),
+            filesystem=record.text(facts, "filesystem"),
             label=record.text(facts, "label"),
             uuid=record.text(facts, "uuid"),
+            mountpoints=record.texts(facts, "mountpoints"),
+            parts=(
+                *record.texts(facts, "children"),
+                *record.texts(facts, "holders"),
+                *filter(None, [record.text(facts, "partition_table")]),
+            ),
         )
 
     @property

@@ -79,6 +79,7 @@ PLAN: Section = {
         "filesystem": Field((str, _NONE), "The filesystem made on the disk.", ("ext4", "xfs", None)),
         "label": Field((str,), "The filesystem's label."),
         "mount_options": Field((str,), "The options in fstab."),
+        "overwrite_unrecognised": Field((bool,), "Whether data without a signature may go: the user named the disk."),
         "need_bytes": Field((int,), "Model files, swap and margin."),
     },
     "swap": {

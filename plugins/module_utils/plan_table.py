@@ -102,7 +102,8 @@ def _gpu(gpu: Record) -> str:
 
 def _disk(disk: Record) -> str:
     size = format_gib(record.integer(disk, "size_bytes"))
-    return f"{record.text(disk, 'path')} ({size}, {'blank' if record.flag(disk, 'blank') else 'in use'})"
+    blank = "unknown data" if record.flag(disk, "unrecognised_data") else "blank"
+    return f"{record.text(disk, 'path')} ({size}, {blank if record.flag(disk, 'blank') else 'in use'})"
 
 
 def _model(model: Record) -> Iterator[Row]:

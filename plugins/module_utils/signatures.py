@@ -1,4 +1,4 @@
-"""What is written on a block device, by the tests that read the device itself: wipefs, blkid and an exclusive open."""
+"""What is written on a block device, by the tests that read the device itself: wipefs, blkid and an exclusive look."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
 from ansible_collections.llmhost.core.plugins.module_utils.files import parse_int
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 
 # The one status of ``blkid -p`` that speaks for a blank device. 0 is a find, 8 more than one.
 BLKID_NOTHING_FOUND = 2
 BLKID_AMBIVALENT = 8
+
+# Raw data (plain dm-crypt, a database's device) has no signature, but it fills its disk or begins at an end of it: so
+# many parts of a disk are looked at, the first and the last MiB among them.
+_SAMPLES = 6
 
 _KINDS = {
     "LVM1_member": "an LVM physical volume",
@@ -59,6 +64,14 @@ class Blkid:
         if self.status == BLKID_AMBIVALENT:
             return ("blkid finds more than one kind of data on it",)
         return (f"blkid finds {self.fields.get('TYPE') or self.fields.get('PTTYPE') or 'something'} on it",)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What reading a device shows: why it cannot be had, or whether it holds anything but zeros where it was read."""
+
+    problem: str = ""
+    data: bool = False
 
 
 def parse_wipefs(text: str) -> tuple[Signature, ...]:
@@ -119,8 +132,8 @@ def read_blkid(path: str, run_command: RunCommand) -> Blkid:
     return Blkid(None, {}, f"blkid could not examine it: {done.complaint}")
 
 
-def open_exclusively(path: str) -> str:
-    """Return why ``path`` cannot be had for exclusive reading, or "" when it can. Nothing is written.
+def look_exclusively(path: str) -> Look:
+    """Open ``path`` for exclusive reading and look at samples of it. Nothing is written.
 
     A mount, a swap area, an array or a volume claims its device in whatever namespace it lives: a container that was
     given a disk cannot see that the host has mounted it, but this open fails.
@@ -129,14 +142,49 @@ def open_exclusively(path: str) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
     except OSError as reason:
         if reason.errno == errno.EBUSY:
-            return "the kernel has it in use (a mount, swap area, array or volume, perhaps outside this container)"
-        return f"it cannot be opened: {reason.strerror}"
+            uses = "a mount, swap area, array or volume, perhaps outside this container"
+            return Look(f"the kernel has it in use ({uses})")
+        return Look(f"it cannot be opened: {reason.strerror}")
     except ValueError as reason:
-        return f"it cannot be opened: {reason}"
+        return Look(f"it cannot be opened: {reason}")
     try:
-        os.pread(descriptor, 4096, 0)
+        return Look(data=_holds_data(descriptor))
     except OSError as reason:
-        return f"it cannot be read: {reason.strerror}"
+        return Look(f"it cannot be read: {reason.strerror}")
     finally:
         os.close(descriptor)
-    return ""
+
+
+def sample_offsets(size: int) -> list[int]:
+    """Return where the samples of a device begin, a MiB each; they touch in a small one and never leave a large one."""
+    last = max(0, size - MIB)
+    return sorted({last * number // (_SAMPLES - 1) for number in range(_SAMPLES)})
+
+
+def erase_samples(path: str) -> None:
+    """Write zeros where ``look_exclusively`` reads, so that a disk that was given up is seen to hold nothing."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        for start in sample_offsets(size):
+            at, end = start, min(start + MIB, size)
+            while at < end:
+                at += os.pwrite(descriptor, bytes(end - at), at)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _holds_data(descriptor: int) -> bool:
+    size = os.lseek(descriptor, 0, os.SEEK_END)
+    return any(_sample_holds_data(descriptor, offset) for offset in sample_offsets(size))
+
+
+def _sample_holds_data(descriptor: int, offset: int) -> bool:
+    # A read ends early before a bad sector, and only the next one fails: go on until the end of the sample or device.
+    end = offset + MIB
+    while offset < end and (read := os.pread(descriptor, end - offset, offset)):
+        if read != bytes(len(read)):
+            return True
+        offset += len(read)
+    return False

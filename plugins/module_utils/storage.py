@@ -22,6 +22,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.disks import Disk
 from ansible_collections.llmhost.core.plugins.module_utils.fstab import PATH, Entry, Fstab
 from ansible_collections.llmhost.core.plugins.module_utils.mountpoint import seal, unseal
 from ansible_collections.llmhost.core.plugins.module_utils.mounts import Mounts
+from ansible_collections.llmhost.core.plugins.module_utils.signatures import erase_samples
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
 
 
@@ -78,6 +79,7 @@ class Host:
     number: Callable[[str], str] = device_number
     new_uuid: Callable[[], str] = lambda: str(uuid.uuid4())
     which: Callable[[str], str | None] = find_program
+    erase: Callable[[str], None] = erase_samples
 
 
 class Storage:
@@ -105,6 +107,7 @@ class Storage:
             filesystem=decision.filesystem,
             label=claim.label_on(decision.filesystem),
             created=created,
+            unrecognised_data=self._before.held_unrecognised(disk),
         )
         if decision.action != "keep":
             self._make(claim, decision, record)
@@ -259,9 +262,12 @@ class Storage:
         if os.path.isdir(path):
             self._step(f"free the mount point {path}", lambda: self._free(path, record.created))
         if remove_data:
-            self._step(
-                f"wipe {device}", lambda: self._run("storage.busy", ["wipefs", "--all", os.path.realpath(device)])
-            )
+            self._step(f"wipe {device}", lambda: self._wipe(os.path.realpath(device)))
+
+    def _wipe(self, device: str) -> None:
+        # wipefs takes away the magic strings only; what is left would be data that no test recognises.
+        self._run("storage.busy", ["wipefs", "--all", device])
+        self._host.erase(device)
 
     def _free(self, path: str, created: bool) -> None:
         unseal(path)

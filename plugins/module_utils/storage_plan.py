@@ -1,11 +1,13 @@
 """Where model files go: a blank disk that nobody uses, or a directory on the best filesystem there is.
 
-A choice once made on a host stays: what an earlier run recorded there is preferred to what would be chosen today.
+A choice once made on a host stays: what an earlier run recorded there is preferred to what would be chosen today, and
+without a record (the host was installed anew) a disk with the label to a blank one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
@@ -15,7 +17,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.intent import DEFAULT
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB, format_gib
 
 LABEL = "llmhost-models"
-_XFS_LABEL = LABEL[:12]
+# What carries the label: XFS has room for 12 characters of it.
+_LABELLED = frozenset({("ext4", LABEL), ("xfs", LABEL[:12])})
 MOUNT_OPTIONS = "defaults,noatime,nofail,x-systemd.device-timeout=30s"
 
 _MARGIN_LEAST = 512 * MIB
@@ -30,6 +33,7 @@ class StoragePlan:
     disk: Disk | None = None
     filesystem: str = ""
     findings: tuple[Finding, ...] = ()
+    overwrite_unrecognised: bool = False
 
     def as_dict(self, need_bytes: int) -> dict[str, Any]:
         """Return the plan's ``storage``."""
@@ -41,6 +45,7 @@ class StoragePlan:
             "filesystem": self.filesystem if self.disk else None,
             "label": LABEL,
             "mount_options": MOUNT_OPTIONS,
+            "overwrite_unrecognised": self.overwrite_unrecognised,
             "need_bytes": need_bytes,
         }
 
@@ -64,10 +69,41 @@ def plan_storage(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
         return _directory(host, intent, need)
     if intent.storage_disk != "auto":
         return _named_disk(host, intent, need)
+    chosen = _chosen_disk(host, intent, need, ours)
+    unclear = tuple(disk for disk in _spare_disks(host, need) if disk.unrecognised_data and disk is not ours)
+    if not unclear:
+        return chosen
+    return replace(chosen, findings=(*chosen.findings, _left_alone(unclear, matters=chosen.disk is None)))
+
+
+def _chosen_disk(host: HostFacts, intent: Intent, need: int, ours: Disk | None) -> StoragePlan:
+    """Return the place where nobody named one: what a run has recorded, a labelled disk, a blank one, a directory."""
+    recorded = record.text(host.storage_state, "kind")
     if recorded == "disk":
         return _kept_disk(host, intent, ours)
-    spare = _spare_disk(host, need) if recorded != "directory" else None
-    return _claim(spare, intent) if spare else _directory(host, intent, need)
+    if recorded == "directory":
+        return _directory(host, intent, need)
+    labelled = _labelled_disks(host, intent, need)
+    if len(labelled) > 1:
+        message = f"More than one disk carries the label {LABEL}: {_list(labelled)}."
+        remedy = "Name the one with the models in llmhost_storage_disk."
+        return StoragePlan(intent.storage_path, findings=(error("storage.label_twice", message, remedy),))
+    blank = [disk for disk in _spare_disks(host, need) if not disk.unrecognised_data]
+    best = max(blank, key=lambda disk: (not disk.ephemeral, disk.size_bytes, disk.path), default=None)
+    disk = labelled[0] if labelled else best
+    return _claim(disk, intent, disk.filesystem) if disk else _directory(host, intent, need)
+
+
+def _left_alone(disks: Sequence[Disk], matters: bool) -> Finding:
+    message = (
+        "No disk that holds data without a signature, as of plain dm-crypt or of a database, is taken by itself: "
+        f"{_list(disks)}."
+    )
+    remedy = (
+        "If nothing on one is needed, empty it with blkdiscard --zeroout, or name it in llmhost_storage_disk, which "
+        "says that it may be overwritten."
+    )
+    return (warning if matters else info)("storage.unrecognised_data", message, remedy)
 
 
 def _claim(disk: Disk, intent: Intent, filesystem: str = "") -> StoragePlan:
@@ -79,7 +115,36 @@ def _claim(disk: Disk, intent: Intent, filesystem: str = "") -> StoragePlan:
     return StoragePlan(intent.storage_path, disk, filesystem or intent.storage_filesystem, tuple(findings))
 
 
+def _claim_named(disk: Disk, host: HostFacts, intent: Intent, filesystem: str = "") -> StoragePlan:
+    """Claim the disk that the user named, which allows to overwrite data that no test recognises, with a warning."""
+    chosen = replace(_claim(disk, intent, filesystem), overwrite_unrecognised=True)
+    if not _held_unrecognised(disk, host):
+        return chosen
+    # True before the claim and after it: the record keeps what was there, so that the plan stays the same.
+    message = (
+        f"Until it is claimed, {disk.stable_path} holds data without a signature, as of plain dm-crypt or of a "
+        "database. llmhost_storage_disk names it, so a filesystem takes the place of that data."
+    )
+    found = warning("storage.unrecognised_data", message, "If the data is needed, name another disk before the run.")
+    return replace(chosen, findings=(*chosen.findings, found))
+
+
+def _held_unrecognised(disk: Disk, host: HostFacts) -> bool:
+    """Whether the disk holds data of unknown origin, or did when it was claimed; half a filesystem is our own."""
+    if not _is_recorded(disk, host):
+        return disk.unrecognised_data
+    return record.flag(host.storage_state, "unrecognised_data") or (disk.unrecognised_data and not _is_begun(host))
+
+
+def _is_begun(host: HostFacts) -> bool:
+    return record.text(host.storage_state, "phase") == "formatting"
+
+
 def _kept_disk(host: HostFacts, intent: Intent, ours: Disk | None) -> StoragePlan:
+    if ours is not None and ours.blank and ours.unrecognised_data and not _is_begun(host):
+        message = f"{ours.stable_path} was claimed on this host and holds other data now, which no test recognises."
+        remedy = "Name it in llmhost_storage_disk if that data may go, or give it up with playbooks/remove.yml."
+        return StoragePlan(intent.storage_path, findings=(error("storage.unrecognised_data", message, remedy),))
     if ours is not None:
         return _claim(ours, intent, record.text(host.storage_state, "filesystem"))
     device = record.text(host.storage_state, "device", "The disk of the models")
@@ -99,8 +164,10 @@ def _named_disk(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
         remedy = "Name one by its path, its path below /dev/disk/by-id or its serial number."
         return StoragePlan(intent.storage_path, findings=(error("storage.disk_unknown", message, remedy),))
     disk = called[0]
-    if _is_ours(disk, host):
-        return _claim(disk, intent, record.text(host.storage_state, "filesystem"))
+    if _is_recorded(disk, host):
+        return _claim_named(disk, host, intent, record.text(host.storage_state, "filesystem"))
+    if _is_labelled(disk):
+        return _claim_named(disk, host, intent, disk.filesystem)
     reasons = list(disk.not_blank)
     if disk.read_only:
         reasons.append("it is read-only")
@@ -116,27 +183,37 @@ def _named_disk(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
         message = f"{wanted} has {format_gib(disk.size_bytes)}; model, swap and margin need {format_gib(need)}."
         remedy = "Name a larger disk, or choose a smaller quantisation."
         return StoragePlan(intent.storage_path, findings=(error("storage.disk_too_small", message, remedy),))
-    return _claim(disk, intent)
+    return _claim_named(disk, host, intent)
 
 
-def _spare_disk(host: HostFacts, need: int) -> Disk | None:
-    """Return the largest blank, fast, local disk; one that keeps its data before one that does not.
+def _spare_disks(host: HostFacts, need: int) -> list[Disk]:
+    """Return the fast disks on which no test finds anything."""
+    if not host.capabilities["mkfs"].able:
+        return []
+    return [disk for disk in _own_disks(host, need) if disk.blank and not disk.not_blank and not disk.turns]
+
+
+def _labelled_disks(host: HostFacts, intent: Intent, need: int) -> list[Disk]:
+    """Return the disks that an earlier installation used for models, unless someone mounts them elsewhere now."""
+    return [
+        disk
+        for disk in _own_disks(host, need)
+        if _is_labelled(disk) and all(point == intent.storage_path for point in disk.mountpoints)
+    ]
+
+
+def _own_disks(host: HostFacts, need: int) -> list[Disk]:
+    """Return the local disks that are large enough.
 
     In a container the machine's disks can be seen but belong to someone else: there, only a named disk is taken.
     """
-    if host.container != "none" or not host.capabilities["mkfs"].able:
-        return None
-    spare = [
+    if host.container != "none":
+        return []
+    return [
         disk
         for disk in host.disks
-        if disk.type == "disk"
-        and disk.blank
-        and not disk.not_blank
-        and not disk.turns
-        and not (disk.removable or disk.read_only or disk.network)
-        and disk.size_bytes >= need
+        if disk.type == "disk" and not (disk.removable or disk.read_only or disk.network) and disk.size_bytes >= need
     ]
-    return max(spare, key=lambda disk: (not disk.ephemeral, disk.size_bytes, disk.path), default=None)
 
 
 def _directory(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
@@ -211,10 +288,15 @@ def _is_recorded(disk: Disk, host: HostFacts) -> bool:
     return disk.serial == serial if serial else disk.is_called(record.text(state, "device"))
 
 
-def _is_ours(disk: Disk, host: HostFacts) -> bool:
-    return _is_recorded(disk, host) or disk.label in (LABEL, _XFS_LABEL)
+def _is_labelled(disk: Disk) -> bool:
+    """Whether the whole disk is a filesystem with our label."""
+    return (disk.filesystem, disk.label) in _LABELLED and not disk.parts
+
+
+def _list(disks: Sequence[Disk]) -> str:
+    return ", ".join(f"{disk.stable_path} ({format_gib(disk.size_bytes)})" for disk in disks)
 
 
 def _describe(disk: Disk) -> str:
-    blank = "blank" if disk.blank else "in use"
-    return f"{disk.path} ({disk.model or 'no model'}, {format_gib(disk.size_bytes)}, {blank})"
+    contents = ("unknown data" if disk.unrecognised_data else "blank") if disk.blank else "in use"
+    return f"{disk.path} ({disk.model or 'no model'}, {format_gib(disk.size_bytes)}, {contents})"

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.claim import Claim, Identity, RefusedError
+from ansible_collections.llmhost.core.plugins.module_utils.claim import Claim, RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.command import run_command
 from ansible_collections.llmhost.core.plugins.module_utils.disks import read_disk
 from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedError, hold
@@ -27,6 +27,7 @@ description:
   - A disk is written to only if every test proves, at that moment, that it is blank (no partition table, no signature,
     nothing mounted, no array, volume, pool or swap area), and only if it still is the disk that was planned. One that
     an earlier run made, or that carries O(label), is mounted as it is and never formatted.
+  - A disk that shows no signature but does not read as zeros is refused without O(overwrite_unrecognised).
   - The filesystem is announced, by its UUID, before it is made. When a run is killed halfway, the next one waits for a
     mkfs that may still be running, recognises the half, and finishes the work.
   - The bare directory under the mount is sealed (mode 0000 and, where possible, immutable), so that nothing fills the
@@ -45,6 +46,10 @@ options:
     description: Options in fstab.
     type: str
     default: defaults,noatime,nofail,x-systemd.device-timeout=30s
+  overwrite_unrecognised:
+    description: Also take a disk with data that no test recognises, such as plain dm-crypt; for a disk named by a user.
+    type: bool
+    default: false
   remove_data:
     description: With O(state=absent), also wipe the disk, or delete the directory if this module made it.
     type: bool
@@ -96,6 +101,7 @@ ARGUMENTS: dict[str, Any] = {
     "filesystem": {"type": "str", "choices": ["ext4", "xfs"], "default": "ext4"},
     "label": {"type": "str", "default": "llmhost-models"},
     "mount_options": {"type": "str", "default": "defaults,noatime,nofail,x-systemd.device-timeout=30s"},
+    "overwrite_unrecognised": {"type": "bool", "default": False},
     "remove_data": {"type": "bool", "default": False},
     "lock_timeout": {"type": "int", "default": 600},
 }
@@ -110,9 +116,7 @@ def apply(storage: Storage, wanted: dict[str, Any]) -> dict[str, Any]:
     if wanted["kind"] == "directory":
         record = storage.directory(path)
     else:
-        identity = Identity.from_dict(wanted["identity"] or {})
-        claim = Claim(wanted["device"], identity, wanted["filesystem"], wanted["label"], path, wanted["mount_options"])
-        record = storage.claim(claim)
+        record = storage.claim(Claim.from_arguments(wanted, path))
     return {"uuid": record.uuid, "storage": record.as_dict()}
 
 

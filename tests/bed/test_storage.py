@@ -29,6 +29,7 @@ def disk_plan(size: int = SIZE, **changes: Any) -> dict[str, Any]:
         "filesystem": "ext4",
         "label": "llmhost-models",
         "mount_options": "defaults,noatime,nofail,x-systemd.device-timeout=30s",
+        "overwrite_unrecognised": False,
         "need_bytes": 0,
     }
     return {"storage": {**plan, **changes}}
@@ -167,6 +168,19 @@ def test_a_disk_of_somebody_else_is_never_touched(storage: Target, case: str) ->
     assert digest(storage) == before
     assert storage.read("/etc/fstab") == BLANK_FSTAB
     assert storage.shell(f"ls -d /etc/llmhost {PATH} 2>/dev/null || true") == ""
+
+
+@pytest.mark.parametrize("offset", [0, SIZE - 2**20, SIZE - 1])
+def test_data_without_a_signature_goes_only_when_the_plan_allows_it(storage: Target, offset: int) -> None:
+    patched([(offset, b"x")])(storage)
+    before = digest(storage)
+    assert storage.play("model_storage").failure["code"] == "storage.unrecognised_data"
+    assert digest(storage) == before
+    storage.plan = disk_plan(overwrite_unrecognised=True)
+    storage.succeed("model_storage")
+    assert_ready(storage)
+    assert json.loads(storage.read(STATE))["unrecognised_data"] is True
+    assert storage.succeed("model_storage").changed == 0
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def disk(path: str, size_bytes: int, **fields: Any) -> Facts:
         "network": False,
         "blank": True,
         "not_blank": [],
+        "unrecognised_data": False,
         "pcie": None,
         **fields,
     }
@@ -146,14 +147,17 @@ def finished(host: Facts, plan: Facts) -> Facts:
     storage, swap = plan["storage"], plan["swap"]
     state = {key: storage[key] for key in ("kind", "path", "device", "identity", "filesystem")}
     if storage["kind"] == "disk":
-        state |= {"uuid": "1234-abcd", "label": storage["label"]}
         claimed = next(entry for entry in facts["disks"] if storage["device"] in (entry["path"], *entry["by_id"]))
+        uuid = claimed["uuid"] or "1234-abcd"
+        state |= {"uuid": uuid, "label": storage["label"], "phase": "ready"}
+        state |= {"unrecognised_data": claimed["unrecognised_data"]}
         claimed |= {
             "blank": False,
             "not_blank": ["it has a filesystem (ext4)", f"it is mounted on {storage['path']}"],
             "filesystem": storage["filesystem"],
-            "uuid": "1234-abcd",
-            "label": storage["label"],
+            "unrecognised_data": False,
+            "uuid": uuid,
+            "label": storage["label"][: 12 if storage["filesystem"] == "xfs" else 16],
             "mountpoints": [storage["path"]],
         }
         facts["filesystems"].append(filesystem(storage["path"], claimed["size_bytes"] * 95 // 100))

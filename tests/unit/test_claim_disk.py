@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,7 @@ def record(**changes: Any) -> Record:
 
 
 BEGUN = record(phase="formatting")
+RAW = disk(unrecognised_data=True)
 MISSING = disk(size_bytes=0, not_blank=["there is no such block device"])
 
 
@@ -69,6 +71,8 @@ MISSING = disk(size_bytes=0, not_blank=["there is no such block device"])
         (LABELLED, replace(BEGUN, uuid=OTHER), Decision("keep", "ext4", UUID)),
         (replace(LABELLED, label="renamed"), record(), Decision("keep", "ext4", UUID)),
         (replace(LABELLED, filesystem="xfs", label="llmhost-mode"), Record(), Decision("keep", "xfs", UUID)),
+        # Half a filesystem of ours reads as data that no test recognises.
+        (RAW, BEGUN, Decision("make", "ext4", UUID)),
     ],
 )
 def test_decides(found: Disk, before: Record, decision: Decision) -> None:
@@ -88,6 +92,10 @@ def test_decides(found: Disk, before: Record, decision: Decision) -> None:
         (disk(model=""), Record(), "storage.other_disk", "its model is unknown, not Fast Disk"),
         (replace(LABELLED, serial="S2"), Record(), "storage.other_disk", "S2"),
         (MISSING, Record(), "storage.disk_missing", "there is no such block device"),
+        (RAW, Record(), "storage.unrecognised_data", "it holds data that no test recognises"),
+        (RAW, record(), "storage.unrecognised_data", "llmhost_storage_disk"),
+        (RAW, replace(BEGUN, device="/dev/nvme7n1"), "storage.unrecognised_data", "blkdiscard"),
+        (RAW, replace(BEGUN, identity=Identity("S2")), "storage.unrecognised_data", "blkdiscard"),
     ],
 )
 def test_refuses(found: Disk, before: Record, code: str, says: str) -> None:
@@ -99,8 +107,17 @@ def test_refuses(found: Disk, before: Record, code: str, says: str) -> None:
     assert refusal.value.reasons
 
 
-def test_a_record_survives_its_file() -> None:
-    assert Record.from_dict(json.loads(json.dumps(BEGUN.as_dict()))) == BEGUN
+def test_data_without_a_signature_goes_only_when_the_plan_allows_it() -> None:
+    allowed = claim(overwrite_unrecognised=True)
+    assert decide(allowed, RAW, Record()) == Decision("make", "ext4", None)
+    with pytest.raises(RefusedError, match="signature"):
+        decide(allowed, FOREIGN, Record())
+
+
+@pytest.mark.parametrize("told", [{}, {"unrecognised_data": True}])
+def test_a_record_survives_its_file(told: dict[str, Any]) -> None:
+    begun = replace(BEGUN, **told)
+    assert Record.from_dict(json.loads(json.dumps(begun.as_dict()))) == begun
     assert Record.from_dict({"kind": 3, "identity": "no"}) == Record()
 
 
@@ -130,6 +147,7 @@ class Machine:
             lambda path: "259:1",
             lambda: UUID,
             lambda program: f"/sbin/{program}" if program not in self.missing else None,
+            lambda path: self.commands.append(f"erase {path}"),
         )
 
     def run(self, argv: Sequence[str]) -> CommandResult:
@@ -137,7 +155,8 @@ class Machine:
         if argv[0] == self.dies_at:
             raise KeyboardInterrupt
         if argv[0].startswith("mkfs."):
-            self.disk = replace(self.disk, filesystem=argv[0][5:], uuid=UUID, label="x", not_blank=["signature"])
+            made: dict[str, Any] = {"filesystem": argv[0][5:], "uuid": UUID, "label": "x", "not_blank": ["signature"]}
+            self.disk = replace(self.disk, **made, unrecognised_data=False)
         elif argv[0] in ("e2fsck", "xfs_repair"):
             return CommandResult(0 if self.whole else 8, "", "")
         elif argv[0] == "mount" and "remount" not in argv:
@@ -215,6 +234,34 @@ def test_completes_a_killed_run(machine: Machine, program: str) -> None:
     assert machine.claim() != []
     assert machine.claim() == []
     assert machine.state.read()["uuid"] == UUID
+
+
+@pytest.mark.parametrize("program", ["mkfs.ext4", "mount", "none"])
+def test_the_record_keeps_what_the_disk_held(machine: Machine, program: str) -> None:
+    machine.disk, machine.dies_at = RAW, program
+    with contextlib.suppress(KeyboardInterrupt):
+        machine.claim(overwrite_unrecognised=True)
+    assert machine.state.read()["unrecognised_data"] is True
+    machine.dies_at = ""
+    machine.claim(overwrite_unrecognised=True)
+    assert machine.claim(overwrite_unrecognised=True) == []
+    assert machine.state.read()["unrecognised_data"] is True
+
+
+def test_half_a_filesystem_of_ours_is_not_taken_for_data_of_somebody_else(machine: Machine) -> None:
+    machine.dies_at = "mkfs.ext4"
+    with pytest.raises(KeyboardInterrupt):
+        machine.claim()
+    machine.dies_at, machine.disk = "", RAW
+    machine.claim()
+    assert machine.state.read()["unrecognised_data"] is False
+
+
+def test_a_refused_disk_is_not_written_to(machine: Machine) -> None:
+    machine.disk = RAW
+    with pytest.raises(RefusedError, match="no test recognises"):
+        machine.claim()
+    assert (machine.commands, machine.state.read(), machine.fstab.read_text()) == ([], {}, OS_LINE)
 
 
 @pytest.mark.parametrize(("whole", "made_again"), [(True, False), (False, True)])
@@ -303,7 +350,7 @@ def test_removal_keeps_the_filesystem(machine: Machine) -> None:
 def test_removal_wipes_when_told(machine: Machine) -> None:
     machine.claim()
     machine.remove(data=True)
-    assert machine.commands[-1] == f"wipefs --all {DEVICE}"
+    assert machine.commands[-2:] == [f"wipefs --all {DEVICE}", f"erase {DEVICE}"]
 
 
 def test_removal_never_wipes_another_disk(machine: Machine) -> None:

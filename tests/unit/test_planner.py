@@ -25,6 +25,9 @@ INTERMEDIATE = {
 }
 ADVANCED = {"gpus": 2, "vram": "48 GB", "ram": "128 GB", "disk": "1 TB", "gpu_link": {"nvlink": True, "lanes": 8}}
 ON_CPU = {"llmhost_accelerator": "cpu"}
+USED = {"blank": False, "not_blank": ["it has a signature"]}
+RAW = hosts.disk("/dev/nvme1n1", 10**12, unrecognised_data=True)
+LABELLED = hosts.disk("/dev/nvme3n1", 10**12, **USED, filesystem="xfs", label="llmhost-mode", uuid="5678-efab")
 
 
 def decide(host: Facts, model: Facts | None = None, /, **variables: Any) -> Facts:
@@ -392,6 +395,14 @@ def test_the_largest_blank_disk_is_chosen_by_a_name_that_lasts() -> None:
         {"network": True},
         {"type": "loop"},
         {"size_bytes": 10**9},
+        {"label": "llmhost-models", "filesystem": "ext4", **USED, "network": True},
+        {"label": "llmhost-models", "filesystem": "ext4", **USED, "removable": True},
+        {"label": "llmhost-models", "filesystem": "ext4", **USED, "mountpoints": ["/data"]},
+        {"label": "llmhost-models", "filesystem": "ext4", **USED, "children": ["nvme1n1p1"]},
+        {"label": "llmhost-models", "filesystem": "ext4", **USED, "holders": ["dm-0"]},
+        {"label": "llmhost-models", "filesystem": "ext4", **USED, "size_bytes": 10**9},
+        {"label": "llmhost-models", "filesystem": "btrfs", **USED},
+        {"label": "llmhost-mode", "filesystem": "ext4", **USED},
     ],
 )
 def test_a_disk_that_is_not_surely_spare_is_not_taken(fields: Facts) -> None:
@@ -401,6 +412,69 @@ def test_a_disk_that_is_not_surely_spare_is_not_taken(fields: Facts) -> None:
     assert plan["storage"]["kind"] == "directory"
     assert plan["storage"]["path"] == "/srv/llmhost"
     assert codes(plan, "info") == ["storage.directory"]
+
+
+def test_data_without_a_signature_keeps_auto_away_and_is_explained() -> None:
+    raw = hosts.disk("/dev/nvme1n1", 10**12, unrecognised_data=True)
+    alone = decide(hosts.workstation(disks=[raw]), accelerator="cpu")
+    assert alone["storage"]["kind"] == "directory"
+    assert codes(alone, "warning") == ["storage.unrecognised_data"]
+    assert raw["by_id"][0] in finding(alone, "storage.unrecognised_data")["message"]
+    for remedy in ("blkdiscard --zeroout", "llmhost_storage_disk"):
+        assert remedy in finding(alone, "storage.unrecognised_data")["remedy"]
+
+    both = decide(hosts.workstation(disks=[raw, hosts.disk("/dev/nvme2n1", 9 * 10**11)]), accelerator="cpu")
+    assert both["storage"]["device"].endswith("S2n1")
+    assert (codes(both, "warning"), codes(both, "info")) == ([], ["storage.unrecognised_data"])
+    assert both["storage"]["overwrite_unrecognised"] is False
+
+
+def test_a_disk_of_which_nobody_says_that_it_reads_as_zeros_is_not_taken() -> None:
+    raw = hosts.disk("/dev/nvme1n1", 10**12)
+    del raw["unrecognised_data"]
+    assert decide(hosts.workstation(disks=[raw]), accelerator="cpu")["storage"]["kind"] == "directory"
+
+
+def test_disks_that_auto_would_not_take_anyway_are_not_mentioned() -> None:
+    disks = [
+        hosts.disk("/dev/sda", 10**12, unrecognised_data=True, rotational=True, transport="sata"),
+        hosts.disk("/dev/sdb", 10**12, unrecognised_data=True, removable=True),
+    ]
+    for host in (hosts.workstation(disks=disks), hosts.container()):
+        host["disks"][-1]["unrecognised_data"] = True
+        assert "storage.unrecognised_data" not in json.dumps(decide(host, hosts.nonsense(), accelerator="cpu"))
+
+
+def test_data_without_a_signature_on_a_named_disk_goes_after_a_warning() -> None:
+    host = hosts.workstation(disks=[hosts.disk("/dev/nvme1n1", 10**12, unrecognised_data=True)])
+    plan = decide(host, accelerator="cpu", storage_disk="/dev/nvme1n1")
+
+    assert (plan["storage"]["kind"], plan["storage"]["overwrite_unrecognised"]) == ("disk", True)
+    assert (codes(plan), codes(plan, "warning")) == ([], ["storage.unrecognised_data"])
+    assert "unknown data" in plan_table(plan, host)
+
+
+def test_a_claimed_disk_that_holds_unknown_data_now_is_an_error_until_it_is_named() -> None:
+    host = hosts.workstation()
+    done = hosts.finished(host, decide(host, accelerator="cpu"))
+    ours = done["disks"][1]
+    ours |= {"blank": True, "not_blank": [], "unrecognised_data": True}
+    ours |= {"filesystem": None, "label": None, "uuid": None, "mountpoints": []}
+
+    assert codes(decide(done, accelerator="cpu")) == ["storage.unrecognised_data"]
+    named = decide(done, accelerator="cpu", storage_disk=ours["path"])
+    assert (codes(named), codes(named, "warning")) == ([], ["storage.unrecognised_data"])
+
+
+@pytest.mark.parametrize("variables", [{}, {"storage_disk": "/dev/nvme1n1"}])
+def test_a_filesystem_half_made_by_us_is_no_unknown_data(variables: Facts) -> None:
+    host = hosts.workstation()
+    plan = decide(host, accelerator="cpu", **variables)
+    killed = copy.deepcopy(host)
+    killed["state"]["storage"] = hosts.finished(host, plan)["state"]["storage"] | {"phase": "formatting"}
+    killed["disks"][1]["unrecognised_data"] = True
+
+    assert decide(killed, accelerator="cpu", **variables) == plan
 
 
 def test_a_disk_that_forgets_is_taken_with_a_warning_and_after_one_that_does_not() -> None:
@@ -454,6 +528,54 @@ def test_a_disk_of_an_earlier_installation_is_known_by_its_label() -> None:
 
     assert codes(plan) == []
     assert plan["storage"]["kind"] == "disk"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"filesystem": "ext4", "label": "llmhost-models"},
+        {"filesystem": "xfs", "label": "llmhost-mode"},
+        {"filesystem": "ext4", "label": "llmhost-models", "mountpoints": ["/srv/llmhost"]},
+        {"filesystem": "ext4", "label": "llmhost-models", "rotational": True, "transport": "sata"},
+    ],
+)
+def test_models_are_found_again_on_the_disk_with_our_label(fields: Facts) -> None:
+    old = hosts.disk("/dev/nvme2n1", 10**11, **USED, **fields)
+    host = hosts.workstation()
+    host["disks"].append(old)
+    plan = decide(host, accelerator="cpu")
+
+    assert (codes(plan), codes(plan, "warning")) == ([], [])
+    assert plan["storage"]["device"] == old["by_id"][0]
+    assert plan["storage"]["filesystem"] == old["filesystem"]
+
+
+def test_two_disks_with_our_label_are_an_error_until_one_is_named() -> None:
+    label = {"filesystem": "ext4", "label": "llmhost-models"}
+    disks = [hosts.disk(path, 10**12, **USED, **label) for path in ("/dev/nvme1n1", "/dev/nvme2n1")]
+    plan = decide(hosts.workstation(disks=disks), accelerator="cpu")
+
+    assert codes(plan) == ["storage.label_twice"]
+    assert all(disk["by_id"][0] in finding(plan, "storage.label_twice")["message"] for disk in disks)
+    assert codes(decide(hosts.workstation(disks=disks), accelerator="cpu", storage_disk="/dev/nvme2n1")) == []
+    assert codes(decide(hosts.workstation(disks=disks), accelerator="cpu", storage_disk="none")) == []
+
+
+def test_a_container_adopts_no_disk_by_itself() -> None:
+    host = hosts.container()
+    host["disks"] = [hosts.disk("/dev/nvme1n1", 10**12, **USED, filesystem="ext4", label="llmhost-models")]
+
+    assert decide(host, hosts.nonsense(), accelerator="cpu")["storage"]["kind"] == "directory"
+    assert decide(host, hosts.nonsense(), accelerator="cpu", storage_disk="/dev/nvme1n1")["storage"]["kind"] == "disk"
+
+
+def test_a_recorded_directory_is_not_left_for_a_labelled_disk() -> None:
+    host = hosts.laptop()
+    plan = decide(host, hosts.nonsense(), accelerator="cpu")
+    done = hosts.finished(host, plan)
+    done["disks"].append(hosts.disk("/dev/nvme1n1", 10**12, **USED, filesystem="ext4", label="llmhost-models"))
+
+    assert decide(done, hosts.nonsense(), accelerator="cpu") == plan
 
 
 def test_a_claimed_disk_that_is_gone_is_an_error() -> None:
@@ -514,6 +636,11 @@ def test_a_full_filesystem_is_an_error_with_the_numbers() -> None:
         (hosts.container(), hosts.nonsense(), ON_CPU),
         (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "/dev/nvme1n1"}),
         (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "none"}),
+        (hosts.workstation(disks=[RAW]), hosts.nonsense(), ON_CPU),
+        (hosts.workstation(disks=[RAW, hosts.disk("/dev/nvme2n1", 10**12)]), hosts.nonsense(), ON_CPU),
+        (hosts.workstation(disks=[RAW]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "/dev/nvme1n1"}),
+        (hosts.workstation(disks=[LABELLED, RAW]), hosts.nonsense(), ON_CPU),
+        (hosts.workstation(disks=[LABELLED]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "/dev/nvme3n1"}),
     ],
 )
 def test_a_finished_host_gives_the_plan_that_made_it(host: Facts, model: Facts, variables: Facts) -> None:
