@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,11 +45,16 @@ class Filesystem:
         devices: Mapping[str, BlockDevice],
         sysfs: str = "/sys",
         statvfs: Callable[[str], os.statvfs_result] = os.statvfs,
+        virtio: Collection[str] = (),
     ) -> Filesystem:
-        """Return the filesystem of ``mount``; raise OSError when the kernel does not let it be looked at."""
+        """Return the filesystem of ``mount``; raise OSError when the kernel does not let it be looked at.
+
+        Of every disk in ``virtio``, and of volumes on it, the kernel says that it turns, which means nothing.
+        """
         network = mount.fstype in _NETWORK
         status = None if network else statvfs(mount.target)
         device = devices.get(mount.number) or devices.get(mount.source)
+        number = device.number if device else mount.number
         return cls(
             mountpoint=mount.target,
             device=mount.source,
@@ -57,7 +62,7 @@ class Filesystem:
             size_bytes=status.f_blocks * status.f_frsize if status else 0,
             available_bytes=status.f_bavail * status.f_frsize if status else 0,
             uuid=device.uuid if device else None,
-            rotational=None if network else is_rotational(device.number if device else mount.number, sysfs),
+            rotational=None if network or number in virtio else is_rotational(number, sysfs),
             network=network,
             read_only=bool(status and status.f_flag & os.ST_RDONLY),
         )
@@ -75,11 +80,12 @@ def read_filesystems(
 ) -> tuple[list[Filesystem], list[Finding]]:
     """Return the filesystems of this process, sorted by mount point, and those that could not be looked at."""
     by_name = {key: node for device in devices for node in device.walk() for key in (node.number, node.path) if key}
+    virtio = {node.number for device in devices if device.transport == "virtio" for node in device.walk()}
     mounts = Mounts.from_mountinfo(read_text(proc, "self/mountinfo") or "")
     filesystems, findings = [], []
     for mount in _real(mounts):
         try:
-            filesystems.append(Filesystem.from_mount(mount, by_name, sysfs, statvfs))
+            filesystems.append(Filesystem.from_mount(mount, by_name, sysfs, statvfs, virtio))
         except (OSError, ValueError) as reason:
             findings.append(
                 warning(

@@ -149,15 +149,16 @@ def finished(host: Facts, plan: Facts) -> Facts:
     if storage["kind"] == "disk":
         claimed = next(entry for entry in facts["disks"] if storage["device"] in (entry["path"], *entry["by_id"]))
         uuid = claimed["uuid"] or "1234-abcd"
-        state |= {"uuid": uuid, "label": storage["label"], "phase": "ready"}
+        made = claimed["filesystem"] or storage["filesystem"]
+        state |= {"filesystem": made, "uuid": uuid, "label": storage["label"], "phase": "ready"}
         state |= {"unrecognised_data": claimed["unrecognised_data"]}
         claimed |= {
             "blank": False,
             "not_blank": ["it has a filesystem (ext4)", f"it is mounted on {storage['path']}"],
-            "filesystem": storage["filesystem"],
+            "filesystem": made,
             "unrecognised_data": False,
             "uuid": uuid,
-            "label": storage["label"][: 12 if storage["filesystem"] == "xfs" else 16],
+            "label": storage["label"][: 12 if made == "xfs" else 16],
             "mountpoints": [storage["path"]],
         }
         facts["filesystems"].append(filesystem(storage["path"], claimed["size_bytes"] * 95 // 100))

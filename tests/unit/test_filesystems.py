@@ -89,6 +89,18 @@ def test_real_filesystems(machine: Machine) -> None:
     assert facts["/"]["type"] == "overlay"
 
 
+def test_nobody_knows_whether_a_volume_on_a_virtual_disk_turns(machine: Machine) -> None:
+    data = machine.path("data")
+    machine.write({"proc/self/mountinfo": mountinfo(("253:0", data, "ext4", "/dev/mapper/vg-root"))})
+    machine.write({"sys/devices/dm-0/queue/rotational": "1\n"})
+    machine.link("sys/dev/block/253:0", "/sys/devices/dm-0")
+    volume = block_device("dm-0", maj_min="253:0", type="lvm", path="/dev/mapper/vg-root")
+    for transport, rotational in (("virtio", None), ("sata", True)):
+        devices = [BlockDevice.from_json(block_device("vda", tran=transport, children=[volume]))]
+        ((found,), _) = read_filesystems(devices, machine.path("sys"), machine.path("proc"), status)
+        assert found.rotational is rotational
+
+
 def test_one_that_cannot_be_asked_is_a_finding(machine: Machine) -> None:
     machine.write({"proc/self/mountinfo": mountinfo(("8:1", machine.path("gone"), "ext4", "/dev/sda1"))})
     found, (finding,) = read_filesystems([], machine.path("sys"), machine.path("proc"), status)
