@@ -18,7 +18,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.size import MIB, form
 
 LABEL = "llmhost-models"
 # What carries the label: XFS has room for 12 characters of it.
-_LABELLED = frozenset({("ext4", LABEL), ("xfs", LABEL[:12])})
+_LABELS = {"ext4": LABEL, "xfs": LABEL[:12]}
 MOUNT_OPTIONS = "defaults,noatime,nofail,x-systemd.device-timeout=30s"
 
 _MARGIN_LEAST = 512 * MIB
@@ -43,7 +43,7 @@ class StoragePlan:
             "device": self.disk.stable_path if self.disk else None,
             "identity": self.disk.identity() if self.disk else None,
             "filesystem": self.filesystem if self.disk else None,
-            "label": LABEL,
+            "label": _LABELS.get(self.filesystem, LABEL) if self.disk else LABEL,
             "mount_options": MOUNT_OPTIONS,
             "overwrite_unrecognised": self.overwrite_unrecognised,
             "need_bytes": need_bytes,
@@ -290,7 +290,7 @@ def _is_recorded(disk: Disk, host: HostFacts) -> bool:
 
 def _is_labelled(disk: Disk) -> bool:
     """Whether the whole disk is a filesystem with our label."""
-    return (disk.filesystem, disk.label) in _LABELLED and not disk.parts
+    return disk.label == _LABELS.get(disk.filesystem) and not disk.parts
 
 
 def _list(disks: Sequence[Disk]) -> str:

@@ -374,6 +374,15 @@ def test_less_ram_means_a_shorter_context_before_it_means_swap() -> None:
 # --- Storage
 
 
+def test_the_label_is_what_the_filesystem_can_hold() -> None:
+    host = hosts.workstation(disks=[hosts.disk("/dev/nvme1n1", 10**12)])
+    labels = {
+        kind: decide(host, accelerator="cpu", storage_filesystem=kind)["storage"]["label"] for kind in ("ext4", "xfs")
+    }
+
+    assert labels == {"ext4": "llmhost-models", "xfs": "llmhost-mode"}
+
+
 def test_the_largest_blank_disk_is_chosen_by_a_name_that_lasts() -> None:
     host = hosts.workstation(disks=[hosts.disk("/dev/nvme1n1", 10**12), hosts.disk("/dev/nvme2n1", 2 * 10**12)])
     storage = decide(host, accelerator="cpu")["storage"]
