@@ -36,7 +36,7 @@ def why_impossible(host: HostFacts, filesystem: str) -> str:
     if not capability.able:
         return f"this host cannot use a swap file: {capability.reason}"
     if filesystem and filesystem not in _FILESYSTEMS:
-        return f"a {filesystem} filesystem cannot hold a swap file; {', '.join(_FILESYSTEMS)} can"
+        return f"{filesystem} cannot hold a swap file; {', '.join(_FILESYSTEMS)} can"
     return ""
 
 
