@@ -47,6 +47,9 @@ class Service:
 
     def apply(self, changes: list[str]) -> None:
         """Do what has to be done; the restart does not wait until the service is ready."""
+        if "restart" not in changes and self.unit.state().restarts:
+            # It died once, and systemd brought it back: that is history. Who waits for it counts from here.
+            self.unit.forget()
         if "write" in changes:
             self.file.apply()
         if "reload" in changes:

@@ -19,6 +19,7 @@ class Host:
         self.file = self.paths.units / "x.service"
         self.loaded = self.running = ""
         self.enabled = False
+        self.restarts = 0
         self.calls: list[str] = []
 
     def __call__(self, command: list[str]) -> tuple[int, str, str]:
@@ -33,6 +34,8 @@ class Host:
             self.enabled = True
         elif verb == "restart":
             self._start()
+        elif verb == "reset-failed":
+            self.restarts = 0
         elif verb in ("stop", "disable"):
             self.running, self.enabled = "", False
         return 0, "", ""
@@ -50,6 +53,7 @@ class Host:
             f"ActiveState={'active' if self.running else 'inactive'}\nSubState=running\n"
             f"NeedDaemonReload={'yes' if self.loaded and self.loaded != on_disk else 'no'}\n"
             f"UnitFileState={'enabled' if self.enabled else 'disabled'}\n"
+            f"NRestarts={self.restarts}\n"
         )
 
     def service(self, content: str) -> Service:
@@ -79,6 +83,14 @@ def test_a_run_without_a_change_does_nothing(host: Host) -> None:
     host.calls.clear()
     assert converge(host, NEW) == []
     assert host.calls == []
+
+
+def test_a_service_that_systemd_brought_back_counts_as_one_that_never_died(host: Host) -> None:
+    converge(host, NEW)
+    host.restarts = 2
+    host.calls.clear()
+    assert converge(host, NEW) == []
+    assert (host.calls, host.restarts) == (["reset-failed"], 0)
 
 
 def test_a_changed_file_restarts_once(host: Host) -> None:
