@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-RunCommand = Callable[..., tuple[int, str, str]]
+from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
 
 PIP = ("-m", "pip", "install", "--require-hashes", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
 
@@ -23,7 +22,6 @@ class PythonEnvironment:
 
     path: Path
     requirements: str
-    run_command: RunCommand
 
     @property
     def python(self) -> Path:
@@ -37,15 +35,15 @@ class PythonEnvironment:
         except OSError:
             return False
 
-    def make(self, python: str) -> None:
+    def make(self, python: str, run: RunCommand) -> None:
         """Make the environment beside its place and move it there; a run that was killed leaves nothing that counts."""
         fresh = self.path.with_name(f".{self.path.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.parent.mkdir(parents=True, exist_ok=True)
-        self._run(python, "-m", "venv", str(fresh))
+        _run(run, python, "-m", "venv", str(fresh))
         wanted = fresh / "wanted.txt"
         wanted.write_text(self.requirements, encoding="utf-8")
-        self._run(str(fresh / "bin/python"), *PIP, "-r", str(wanted))
+        _run(run, str(fresh / "bin/python"), *PIP, "-r", str(wanted))
         os.replace(wanted, self._list(fresh))
         shutil.rmtree(self.path, ignore_errors=True)
         os.replace(fresh, self.path)
@@ -58,8 +56,9 @@ class PythonEnvironment:
     def _list(folder: Path) -> Path:
         return folder / "requirements.txt"
 
-    def _run(self, *command: str) -> None:
-        rc, out, err = self.run_command(list(command))
-        if rc != 0:
-            said = [line for line in (out + "\n" + err).splitlines() if line.strip()][-8:]
-            raise EnvironmentFailedError(f"{' '.join(command[:4])} … ended with {rc}:\n" + "\n".join(said))
+
+def _run(run: RunCommand, *command: str) -> None:
+    done = run(command)
+    if done.rc != 0:
+        said = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()][-8:]
+        raise EnvironmentFailedError(f"{' '.join(command[:4])} … ended with {done.rc}:\n" + "\n".join(said))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedError, hold
 from ansible_collections.llmhost.core.plugins.module_utils.python_environment import (
     EnvironmentFailedError,
     PythonEnvironment,
@@ -22,6 +23,7 @@ description:
   - Makes a virtual environment and installs packages whose versions and hashes are pinned.
   - The environment appears at its path only when it is complete. A run that is killed leaves nothing that a later run
     could take for complete.
+  - One run at a time makes it. Another one waits, also for what goes on after its run was killed.
   - A proxy and certificates come from the environment of the task.
 options:
   path:
@@ -36,6 +38,10 @@ options:
     description: The interpreter that makes it. On Ubuntu it needs the package C(python3-venv).
     type: path
     default: /usr/bin/python3
+  lock_timeout:
+    description: Seconds to wait for another run.
+    type: int
+    default: 600
 attributes:
   check_mode:
     description: Makes nothing, and tells whether something is to be made.
@@ -68,16 +74,21 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "requirements": {"type": "str", "required": True},
             "python": {"type": "path", "default": "/usr/bin/python3"},
+            "lock_timeout": {"type": "int", "default": 600},
         },
         supports_check_mode=True,
     )
     given = module.params
-    environment = PythonEnvironment(Path(given["path"]), given["requirements"], module.run_command)
+    environment = PythonEnvironment(Path(given["path"]), given["requirements"])
     changed = not environment.is_complete()
     if changed and not module.check_mode:
         try:
-            environment.make(given["python"])
-        except (EnvironmentFailedError, OSError) as problem:
+            with hold("environment", given["lock_timeout"]) as lock:
+                # Whoever held the lock may have made it meanwhile.
+                changed = not environment.is_complete()
+                if changed:
+                    environment.make(given["python"], lock.run)
+        except (EnvironmentFailedError, LockedError, OSError) as problem:
             module.fail_json(
                 msg=f"{given['path']}: {problem}\nCheck llmhost_proxy, llmhost_ca_certificates and the disk."
             )

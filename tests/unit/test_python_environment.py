@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
 from ansible_collections.llmhost.core.plugins.module_utils.python_environment import (
     EnvironmentFailedError,
     PythonEnvironment,
@@ -16,22 +18,22 @@ class FakePython:
 
     def __init__(self, fail_at: str = "") -> None:
         self.fail_at = fail_at
-        self.commands: list[list[str]] = []
+        self.commands: list[Sequence[str]] = []
 
-    def __call__(self, command: list[str]) -> tuple[int, str, str]:
+    def __call__(self, command: Sequence[str]) -> CommandResult:
         self.commands.append(command)
         if command[2] == "venv":
             python = Path(command[3]) / "bin/python"
             python.parent.mkdir(parents=True)
             python.touch()
-        return (1, "", "no such package\n") if command[2] == self.fail_at else (0, "", "")
+        return CommandResult(1, "", "no such package\n") if command[2] == self.fail_at else CommandResult(0, "", "")
 
 
 def test_an_environment_is_made_once(tmp_path: Path) -> None:
     python = FakePython()
-    environment = PythonEnvironment(tmp_path / "opt/hub", "x==1 --hash=sha256:0\n", python)
+    environment = PythonEnvironment(tmp_path / "opt/hub", "x==1 --hash=sha256:0\n")
     assert not environment.is_complete()
-    environment.make("/usr/bin/python3")
+    environment.make("/usr/bin/python3", python)
     assert environment.is_complete()
     assert [command[2] for command in python.commands] == ["venv", "pip"]
     assert "--require-hashes" in python.commands[1]
@@ -39,31 +41,31 @@ def test_an_environment_is_made_once(tmp_path: Path) -> None:
 
 
 def test_other_requirements_are_not_those_that_are_there(tmp_path: Path) -> None:
-    PythonEnvironment(tmp_path / "hub", "x==1\n", FakePython()).make("python3")
-    assert not PythonEnvironment(tmp_path / "hub", "x==2\n", FakePython()).is_complete()
+    PythonEnvironment(tmp_path / "hub", "x==1\n").make("python3", FakePython())
+    assert not PythonEnvironment(tmp_path / "hub", "x==2\n").is_complete()
 
 
 @pytest.mark.parametrize("step", ["venv", "pip"])
 def test_a_failure_leaves_nothing_that_counts(tmp_path: Path, step: str) -> None:
-    broken = PythonEnvironment(tmp_path / "hub", "x==1\n", FakePython(fail_at=step))
+    broken = PythonEnvironment(tmp_path / "hub", "x==1\n")
     with pytest.raises(EnvironmentFailedError, match="no such package"):
-        broken.make("python3")
+        broken.make("python3", FakePython(fail_at=step))
     assert not broken.is_complete()
-    whole = PythonEnvironment(tmp_path / "hub", "x==1\n", FakePython())
-    whole.make("python3")
+    whole = PythonEnvironment(tmp_path / "hub", "x==1\n")
+    whole.make("python3", FakePython())
     assert whole.is_complete()
 
 
 def test_an_environment_without_its_interpreter_is_made_again(tmp_path: Path) -> None:
-    environment = PythonEnvironment(tmp_path / "hub", "x==1\n", FakePython())
-    environment.make("python3")
+    environment = PythonEnvironment(tmp_path / "hub", "x==1\n")
+    environment.make("python3", FakePython())
     environment.python.unlink()
     assert not environment.is_complete()
 
 
 def test_removing_it_twice_is_no_error(tmp_path: Path) -> None:
-    environment = PythonEnvironment(tmp_path / "hub", "x==1\n", FakePython())
-    environment.make("python3")
+    environment = PythonEnvironment(tmp_path / "hub", "x==1\n")
+    environment.make("python3", FakePython())
     environment.remove()
     environment.remove()
     assert not environment.path.exists()
