@@ -341,6 +341,15 @@ def test_a_full_disk_is_noticed_before_the_download(bed: Bed) -> None:
     assert bed.hub.log.as_dict()["requests"] == []
 
 
+def test_a_cache_that_cannot_be_written_is_an_error_and_no_traceback(bed: Bed) -> None:
+    (bed.folder / "models").mkdir()
+    bed.model.write_text("a file where a folder should be")
+    result = bed.fetch()
+    assert result["code"] == "disk.failed"
+    assert str(bed.model) in result["message"]
+    assert "Traceback" not in result["log"]
+
+
 def test_a_disk_that_fills_up_keeps_what_came(bed: Bed) -> None:
     # A limit on the file's size stands in for the full disk: the write fails in the same way.
     def limit() -> None:

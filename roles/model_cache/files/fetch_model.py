@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hub_cache import Cache, FetchError, Request, read_json, write_json
+from hub_cache import Cache, FetchError, Request, disk_trouble, read_json, write_json
 from local_import import import_files
 
 # How often in a row a transfer may end without one new byte, and how often in all.
@@ -228,7 +228,8 @@ def main(arguments: list[str] | None = None, free: FreeBytes = free_bytes) -> in
         result |= {"commit": request.commit, "repo": request.repo, "source": request.source}
         fetch = Fetch(request, options.request, options.run_dir, free)
         result |= fetch.run(0 if options.source_stdin else None) | {"ok": True}
-    except FetchError as problem:
+    except (FetchError, OSError) as raised:
+        problem = raised if isinstance(raised, FetchError) else disk_trouble(raised)
         words = {"code": problem.code, "message": problem.message, "remedy": problem.remedy}
         # The words stand at the top as well, where every long job has them.
         result |= words | {"error": words}

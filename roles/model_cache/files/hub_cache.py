@@ -6,6 +6,7 @@ models. A file under ``blobs`` is complete and verified; one that is still comin
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 ALLOWED_SUFFIXES = (".gguf", ".safetensors", ".json", ".txt", ".jinja", ".md", ".model", ".tiktoken")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 READ_BYTES = 1 << 22
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Heartbeat = Callable[[], None]
@@ -42,6 +44,15 @@ class FetchError(Exception):
             "retry": self.retry,
             "retry_after": self.retry_after,
         }
+
+
+def disk_trouble(problem: OSError) -> FetchError:
+    """Explain why the cache could not be read or written."""
+    if problem.errno in NO_ROOM:
+        remedy = "Free some space, or choose a larger disk (llmhost_storage_disk)."
+        return FetchError("disk.full", f"The disk of the models is full ({problem}).", remedy)
+    remedy = "Check the disk and its mount (findmnt, dmesg), and that the user llmhost-models may write there."
+    return FetchError("disk.failed", f"The cache of the models cannot be used ({problem}).", remedy)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ computes the checksum while the bytes come in.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sys
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 
 import hf_xet  # type: ignore[import-untyped]
 import httpx2
-from hub_cache import Cache, FetchError, Heartbeat, Request, WantedFile, hash_file, write_json
+from hub_cache import NO_ROOM, Cache, FetchError, Heartbeat, Request, WantedFile, hash_file, write_json
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -41,7 +40,6 @@ from huggingface_hub.utils._xet import (
 PIECE_BYTES = 1 << 18
 # Files at once. One connection to a content network rarely fills a fast line.
 FILES_AT_ONCE = 4
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PartialFile:
