@@ -149,24 +149,37 @@ class Weights:
 
 def write_gguf(path: Path, spec: ModelSpec, quantization: str = "Q8_0", split: int = 1) -> list[Path]:
     """Write the model as GGUF, in ``split`` files if more than one; return the files, the first one first."""
-    tensor_type = TensorType[quantization]
+    kind = TensorType[quantization]
+    writer = _write_header(path, spec, quantization, split)
+    weights = Weights(spec)
+    for name, shape in spec.tensor_shapes():
+        values = weights.tensor(name, shape)
+        writer.write_tensor_data(gguf.quantize(values, kind if len(shape) > 1 else TensorType.F32))
+    writer.close()
+    return [path.with_name(name) for name in _file_names(path.stem, "gguf", split)]
+
+
+def write_hollow_gguf(path: Path, spec: ModelSpec, quantization: str = "Q8_0") -> tuple[Path, int]:
+    """Write the header of a model only; return the file, and the size that a file of zeros behind it would give it."""
+    _write_header(path, spec, quantization, split=1).close()
+    padding = sum(gguf.GGUF_DEFAULT_ALIGNMENT for _ in spec.tensor_shapes())
+    return path, path.stat().st_size + spec.weights_bytes(quantization) + padding
+
+
+def _write_header(path: Path, spec: ModelSpec, quantization: str, split: int) -> gguf.GGUFWriter:
+    """Write everything before the weights; the tensors that are named are to follow in the same order."""
     shapes = list(spec.tensor_shapes())
     per_file = math.ceil(len(shapes) / split) if split > 1 else 0
     writer = gguf.GGUFWriter(path, "llama", split_max_tensors=per_file)
     _add_metadata(writer, spec, quantization)
     for name, shape in shapes:
-        kind = tensor_type if len(shape) > 1 else TensorType.F32
+        kind = TensorType[quantization] if len(shape) > 1 else TensorType.F32
         stored = gguf.quant_shape_to_byte_shape(shape, kind)
         writer.add_tensor_info(name, stored, np.dtype(np.uint8), math.prod(stored), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    weights = Weights(spec)
-    for name, shape in shapes:
-        values = weights.tensor(name, shape)
-        writer.write_tensor_data(gguf.quantize(values, tensor_type if len(shape) > 1 else TensorType.F32))
-    writer.close()
-    return [path.with_name(name) for name in _file_names(path.stem, "gguf", split)]
+    return writer
 
 
 def _file_names(stem: str, extension: str, split: int) -> list[str]:
