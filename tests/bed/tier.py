@@ -75,7 +75,8 @@ systemctl reset-failed
 # The hub's client, the packages that the roles install, and the lists that tell apt of them.
 NO_PACKAGES = """
 rm -rf /opt/llmhost
-DEBIAN_FRONTEND=noninteractive apt-get -qq -y purge python3-venv python3.10-venv python3-pip-whl >/dev/null
+there=$(dpkg-query -W -f '${Package} ' python3-venv python3.10-venv python3-pip-whl 2>/dev/null || true)
+[ -z "$there" ] || DEBIAN_FRONTEND=noninteractive apt-get -qq -y purge $there >/dev/null
 rm -rf /var/lib/apt/lists/* && touch -d @0 /var/lib/apt/lists
 """
 
