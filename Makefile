@@ -37,7 +37,7 @@ unit: setup-dev ## unit tests, seconds
 unit-all: ## unit tests and syntax checks on the oldest and the newest Python at hand
 	@tools/unit_all.sh
 
-bed: setup-dev docker ## storage and swap on real loop devices, minutes
+bed: setup-dev docker ## single roles, and the tier put through faults, on real loop devices, half an hour
 	@$(BIN)/python -m pytest tests/bed
 
 molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=default runs one
