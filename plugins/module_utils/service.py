@@ -1,12 +1,14 @@
 """A systemd service whose process always runs what its unit file says, also after a run that was killed in between.
 
-Each start carries a digest of the unit file that it started from, as a credential of the process. Whoever wants to know
-whether a running service is up to date compares the two; no handler has to survive for that.
+Each start carries a digest of what it started from, the unit file and the files that the process reads once, as a
+credential of the process. Whoever wants to know whether a running service is up to date compares the two; no handler
+has to survive for that.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +29,13 @@ class ServicePaths:
 class Service:
     """One service that llmhost owns."""
 
-    def __init__(self, unit: SystemdUnit, content: str, paths: ServicePaths | None = None) -> None:
+    def __init__(
+        self, unit: SystemdUnit, content: str, reads: Sequence[str] = (), paths: ServicePaths | None = None
+    ) -> None:
+        """Take the text of the unit file, and the files of which the process has to run the present contents."""
         paths = paths or ServicePaths()
         self.unit = unit
-        self.digest = hashlib.sha256(content.encode()).hexdigest()
+        self.digest = digest_of(content, reads)
         self.file = TextFile(paths.units / unit.name, with_digest(content, self.digest) if content else "")
         self._running_digest = paths.credentials / unit.name / DIGEST
 
@@ -76,6 +81,15 @@ class Service:
             return self._running_digest.read_text(encoding="ascii").strip()
         except (OSError, ValueError):
             return ""
+
+
+def digest_of(content: str, reads: Sequence[str]) -> str:
+    """Return the digest of a unit file and of the files that the process reads; a missing one counts as empty."""
+    digest = hashlib.sha256(content.encode())
+    for path in reads:
+        file = Path(path)
+        digest.update(hashlib.sha256(file.read_bytes() if file.is_file() else b"").digest())
+    return digest.hexdigest()
 
 
 def with_digest(content: str, digest: str) -> str:

@@ -18,8 +18,8 @@ description:
   - Writes the unit file, enables the service, and restarts it when its process was started from another unit file.
   - The process itself tells what it was started from, by a credential that holds a digest. So a run that was killed
     between the change and the restart is made good by the next one, and a run without a change never restarts.
-  - Everything whose change needs a restart has to show in the unit file. Put the fingerprint of what does not into a
-    comment.
+  - Everything whose change needs a restart has to show in the unit file or in O(reads). Put the fingerprint of a secret
+    into a comment.
 options:
   name:
     description: Name of the unit, with or without C(.service).
@@ -34,6 +34,13 @@ options:
     description: Text of the unit file.
     type: str
     default: ""
+  reads:
+    description:
+      - Files whose contents the process has to have been started with. Small ones, such as the record of what was
+        published, since they are read on every run. One that is not there counts as empty.
+    type: list
+    elements: path
+    default: []
   record:
     description: What to remember about the service in C(/etc/llmhost/state/<record_name>.json).
     type: dict
@@ -74,6 +81,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "content": {"type": "str", "default": ""},
+            "reads": {"type": "list", "elements": "path", "default": []},
             "record": {"type": "dict"},
             "record_name": {"type": "str"},
         },
@@ -83,7 +91,7 @@ def main() -> None:
     )
     params = module.params
     unit = SystemdUnit(params["name"], module.run_command)
-    service = Service(unit, params["content"])
+    service = Service(unit, params["content"], params["reads"])
     try:
         if params["state"] == "absent":
             module.exit_json(changed=service.remove(dry_run=module.check_mode), done=["remove"])

@@ -56,8 +56,8 @@ class Host:
             f"NRestarts={self.restarts}\n"
         )
 
-    def service(self, content: str) -> Service:
-        return Service(SystemdUnit("x", self), content, self.paths)
+    def service(self, content: str, *reads: str) -> Service:
+        return Service(SystemdUnit("x", self), content, reads, self.paths)
 
 
 @pytest.fixture
@@ -125,3 +125,19 @@ def test_remove_takes_everything_and_says_whether_there_was_anything(host: Host)
     assert not host.file.exists()
     assert not host.running
     assert not host.service("").remove()
+
+
+def test_a_file_that_the_process_reads_restarts_it_when_it_changes(host: Host, tmp_path: Path) -> None:
+    models = tmp_path / "models.json"
+    for contents, changes in (
+        (None, ["write", "reload", "enable", "restart"]),
+        ("one", None),
+        ("one", []),
+        ("two", None),
+    ):
+        if contents is not None:
+            models.write_text(contents)
+        service = host.service(NEW, str(models))
+        found = service.changes()
+        assert found == (["write", "reload", "restart"] if changes is None else changes)
+        service.apply(found)
