@@ -22,7 +22,8 @@ LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 RESET = r"""
 for link in /dev/disk/by-id/bed-*; do [ ! -e "$link" ] || swapoff "$link" 2>/dev/null || true; done
 tail -n +2 /proc/swaps | while read -r path rest; do
-  case $path in *swap-test*) swapoff "$path";; esac
+  # The kernel's list holds other containers' files too; those are not here.
+  case $path in *swap-test*) [ ! -f "$path" ] || swapoff "$path" || true;; esac
 done
 for at in /srv/llmhost /srv/swap-test /mnt; do while mountpoint -q $at; do umount $at; done; done
 for image in /srv/bed/*.img; do
