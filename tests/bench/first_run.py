@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 
 from tests.bench.playbook_run import PlaybookError, PlaybookRun, TaskTime
@@ -35,13 +34,10 @@ class Stage:
 
 
 def unit_stage(bed: Bed, unit: str) -> Stage | None:
-    """When a unit's process began and ended; the container shares this machine's monotonic clock."""
-    show = f"systemctl show --value -p ExecMainStartTimestampMonotonic -p ExecMainExitTimestampMonotonic {unit}"
-    begin, end = sorted(int(line) / 1e6 for line in bed.shell(show).split())
-    if not end:
-        return None
-    offset = time.time() - time.monotonic()
-    return Stage(unit.removesuffix(".service"), begin + offset, end + offset)
+    """When a unit began and ended, by the journal: systemd itself forgets a unit that has ended well."""
+    entries = bed.shell(f"journalctl --quiet --output=json --output-fields=MESSAGE --unit={unit}").splitlines()
+    times = [int(json.loads(entry)["__REALTIME_TIMESTAMP"]) / 1e6 for entry in entries]
+    return Stage(unit.removesuffix(".service"), times[0], times[-1]) if times else None
 
 
 def role_stages(run: PlaybookRun) -> list[Stage]:
