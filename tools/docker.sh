@@ -44,12 +44,19 @@ mount_cgroups() { # the work of an init, where none has done it
   done
 }
 
+forget_killed() { # PIDFILE PROGRAM: a daemon that was killed leaves its pid file, and the number may be another's by now
+  pid=$(cat "$1" 2>/dev/null) || return 0
+  [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ] || rm -f "$1"
+}
+
 if [ -d /run/systemd/system ]; then
   say "starting docker.service"
   systemctl enable --quiet --now docker.service || true
 else
   say "starting dockerd in the background; this machine has no systemd. Its log: $log"
   mount_cgroups
+  forget_killed /run/docker.pid dockerd
+  forget_killed /run/docker/containerd/containerd.pid containerd
   # A new session: the daemon outlives this command and its terminal.
   setsid dockerd >"$log" 2>&1 </dev/null &
 fi
