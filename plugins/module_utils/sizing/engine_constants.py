@@ -1,0 +1,95 @@
+"""Constants of engines that depend on their version: one table, dated, each with its source.
+
+A build is named by the month of its sources (``2024-04``), ``pinned`` for the one this collection installs, or
+``ik-2025`` for the ik_llama.cpp fork. ``value`` finds what held in that build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
+
+PINNED: Final = "pinned"
+FORK_PREFIX: Final = "ik-"
+_NEWEST = "9999"
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What held for an engine from the month ``since`` on, until the next entry of the same name."""
+
+    engine: str
+    name: str
+    since: str  # year and month; "" is the oldest build known
+    value: int
+    source: str
+
+
+LLAMA_CPP = "llama.cpp"
+IK_LLAMA = "ik_llama.cpp"
+
+CONSTANTS: Final[tuple[Constant, ...]] = (
+    # Cells of a KV cache are padded to this with and without flash attention.
+    Constant(LLAMA_CPP, "cell_padding", "", 32, "llama.cpp: GGML_PAD(n_ctx, 32)"),
+    Constant(LLAMA_CPP, "cell_padding", "2025-11", 256, "src/llama-context.cpp, PR 17046"),
+    Constant(LLAMA_CPP, "cell_padding_flash", "", 256, "src/llama.cpp, llama_kv_cache_get_padding, PR 5021"),
+    # A window of sliding attention bounds the cells of its layers; 0: full length on all layers.
+    Constant(LLAMA_CPP, "window_bounds_cells", "", 0, "before PR 13194"),
+    Constant(LLAMA_CPP, "window_bounds_cells", "2025-05", 1, "src/llama-kv-cache-iswa.cpp, PR 13194"),
+    # What the window is enlarged by: 1 the batch, 0 the micro-batch.
+    Constant(LLAMA_CPP, "window_adds_batch", "", 1, "PR 13194"),
+    Constant(LLAMA_CPP, "window_adds_batch", "2025-06", 0, "src/llama-kv-cache-iswa.cpp, n_ubatch"),
+    # Sliding cells are padded to 256 whatever the attention.
+    Constant(LLAMA_CPP, "window_padding", "", 0, "as cell_padding"),
+    Constant(LLAMA_CPP, "window_padding", "2025-11", 256, "issue 17037"),
+    # Each sequence has cells of its own unless the cache is unified; before, always unified.
+    Constant(LLAMA_CPP, "sequence_streams", "", 0, "before PR 14363"),
+    Constant(LLAMA_CPP, "sequence_streams", "2025-07", 1, "src/llama-kv-cache.cpp, n_stream, PR 14363"),
+    # Latent attention: 0 expanded keys and values, 1 latent keys and values, 2 one latent row.
+    Constant(LLAMA_CPP, "latent_cache", "", 0, "before PR 12801"),
+    Constant(LLAMA_CPP, "latent_cache", "2025-04", 1, "PR 12801: K of kv_lora_rank + rope, V of kv_lora_rank"),
+    Constant(LLAMA_CPP, "latent_cache", "2026-01", 2, "src/llama-kv-cache.cpp, has_v = !is_mla, PR 19067"),
+    # Rows of logits that the graph is reserved for: 0 a whole micro-batch, 1 one a sequence (the server).
+    Constant(LLAMA_CPP, "logits_by_sequence", "", 0, "graph reserved for n_outputs = n_tokens"),
+    Constant(LLAMA_CPP, "logits_by_sequence", "2026-05", 1, "src/llama-context.cpp, n_outputs_max"),
+    # Outside of every buffer that the log names: context, libraries and pools of CUDA, on each GPU and in RAM.
+    Constant(LLAMA_CPP, "cuda_context", "", 450 * MIB, "nvidia-smi beside the log's sum on RTX 3090"),
+    Constant(LLAMA_CPP, "cuda_host", "", 600 * MIB, "resident size of a process with a CUDA context"),
+    Constant(LLAMA_CPP, "process", "", 64 * MIB, "resident size of llama-server without a model's buffers"),
+    Constant(LLAMA_CPP, "vocabulary_entry", "", 400, "two maps of strings and the merge ranks"),
+    Constant(IK_LLAMA, "cell_padding", "", 32, "ik_llama.cpp src/llama.cpp"),
+    Constant(IK_LLAMA, "cell_padding_flash", "", 256, "ik_llama.cpp src/llama.cpp, llama_kv_cache_get_padding"),
+    Constant(IK_LLAMA, "window_bounds_cells", "", 0, "ik_llama.cpp issue 539: full length on all layers"),
+    Constant(IK_LLAMA, "window_adds_batch", "", 1, "not used"),
+    Constant(IK_LLAMA, "window_padding", "", 0, "not used"),
+    Constant(IK_LLAMA, "sequence_streams", "", 0, "one cache for all sequences"),
+    Constant(IK_LLAMA, "latent_cache", "", 2, "-mla 3: c^KV alone, kv^T not used; discussion 258"),
+    Constant(IK_LLAMA, "logits_by_sequence", "", 0, "graph reserved for a micro-batch"),
+)
+
+
+def value(build: str, name: str) -> int:
+    """Return a constant of llama.cpp as it held in a build; a fork's own where it has one.
+
+    Raises KeyError for a name that is not in the table.
+    """
+    return _book(build)[name]
+
+
+def _book(build: str) -> dict[str, int]:
+    book = _BOOKS.get(build)
+    if book is None:
+        book = _BOOKS[build] = _read(build)
+    return book
+
+
+def _read(build: str) -> dict[str, int]:
+    fork = build.startswith(FORK_PREFIX)
+    month = _NEWEST if build == PINNED else build.removeprefix(FORK_PREFIX)
+    engines = (LLAMA_CPP, IK_LLAMA) if fork else (LLAMA_CPP,)
+    return {entry.name: entry.value for entry in CONSTANTS if entry.engine in engines and entry.since <= month}
+
+
+_BOOKS: dict[str, dict[str, int]] = {}

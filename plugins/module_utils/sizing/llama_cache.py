@@ -1,0 +1,147 @@
+"""What llama.cpp keeps of the tokens it has read: keys and values, latent rows, indexes and recurrent states.
+
+Read in ``src/llama-kv-cache.cpp``, ``src/llama-kv-cache-iswa.cpp``, ``src/llama-kv-cache-dsa.cpp``,
+``src/llama-memory-recurrent.cpp`` and ``src/llama-hparams.cpp`` of the pinned build; older builds by
+``engine_constants``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.llmhost.core.plugins.module_utils.size import round_up
+from ansible_collections.llmhost.core.plugins.module_utils.sizing import engine_constants
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import LlamaSettings
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+    CHUNKED,
+    LATENT,
+    SLIDING,
+    Attention,
+    Layer,
+    Shape,
+)
+
+CELL_BYTES: dict[str, tuple[int, int]] = {
+    "f32": (4, 1),
+    "f16": (2, 1),
+    "bf16": (2, 1),
+    "q8_0": (34, 32),
+    "q5_1": (24, 32),
+    "q5_0": (22, 32),
+    "q4_1": (20, 32),
+    "q4_0": (18, 32),
+    "iq4_nl": (18, 32),
+}
+"""Bytes and elements of one block of a KV cell type (``ggml/src/ggml-common.h``)."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """How many cells the caches have, all sequences together."""
+
+    full: int
+    window: int
+    streams: int
+    sequences: int
+
+
+@dataclass(frozen=True)
+class LayerCache:
+    """The caches of one layer in bytes: of its KV cache, and of its recurrent state."""
+
+    kv_bytes: int = 0
+    recurrent_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The layers of a shape by kind: for each kind how many of it stand before each layer."""
+
+    kinds: tuple[Layer, ...]
+    before: tuple[tuple[int, ...], ...]
+    window: int
+    value_row: int  # elements of the widest V row, which pads all of them without flash attention
+
+    def counts(self, first: int, last: int) -> list[tuple[Layer, int]]:
+        """Return each kind that stands in ``first <= layer < last``, with its number of layers."""
+        found = ((kind, before[last] - before[first]) for kind, before in zip(self.kinds, self.before, strict=True))
+        return [(kind, count) for kind, count in found if count]
+
+
+def row_bytes(elements: int, cell_type: str) -> int:
+    """Return the bytes of one row of a cache; rows are whole blocks."""
+    size, block = CELL_BYTES[cell_type]
+    return -(-elements // block) * size
+
+
+def cells(shape: Shape, settings: LlamaSettings) -> Cells:
+    """Return the cells of the caches: the context of a sequence padded, and what a sliding window leaves of it."""
+    build, parallel = settings.build, settings.parallel
+    padding = engine_constants.value(build, "cell_padding_flash" if settings.flash_attention else "cell_padding")
+    if not engine_constants.value(build, "sequence_streams") or settings.kv_unified:
+        streams, each = 1, round_up(settings.total_context, padding)
+    else:
+        total = round_up(settings.total_context, padding)
+        streams, each = parallel, round_up(total // parallel, padding)
+    window = _window_cells(kinds_of(shape).window, each, streams, settings, padding)
+    return Cells(each * streams, window * streams, streams, parallel)
+
+
+def _window_cells(window: int, full: int, streams: int, settings: LlamaSettings, padding: int) -> int:
+    if settings.swa_full or not engine_constants.value(settings.build, "window_bounds_cells"):
+        return full
+    batch = settings.batch if engine_constants.value(settings.build, "window_adds_batch") else settings.tokens
+    sequences = settings.parallel if streams == 1 else 1
+    step = engine_constants.value(settings.build, "window_padding") or padding
+    return round_up(min(full, window * sequences + batch), step)
+
+
+def layer_cache(layer: Layer, count: Cells, value_row: int, settings: LlamaSettings) -> LayerCache:
+    """Return the caches of one layer. ``value_row``: the widest V row of the model."""
+    kv = recurrent = 0
+    if layer.attention is not None and layer.attention.stores_cache:
+        attention = layer.attention
+        rows = count.window if attention.kind in (SLIDING, CHUNKED) else count.full
+        kv = rows * _token_bytes(attention, value_row, settings)
+    if layer.recurrent is not None:
+        recurrent = (layer.recurrent.conv_elements + layer.recurrent.state_elements) * 4 * count.sequences
+    return LayerCache(kv, recurrent)
+
+
+def _token_bytes(attention: Attention, value_row: int, settings: LlamaSettings) -> int:
+    """Return what one token takes in a layer."""
+    key, cached_value = cached_rows(attention, settings)
+    if cached_value and not settings.flash_attention:
+        cached_value = max(cached_value, value_row)
+    index = row_bytes(attention.index_head_dim, settings.cell_type_k)
+    return row_bytes(key, settings.cell_type_k) + row_bytes(cached_value, settings.cell_type_v) + index
+
+
+def cached_rows(attention: Attention, settings: LlamaSettings) -> tuple[int, int]:
+    """Return the elements of a row of K and of V."""
+    if attention.kind != LATENT:
+        return attention.kv_heads * attention.head_dim_k, attention.kv_heads * attention.head_dim_v
+    form = engine_constants.value(settings.build, "latent_cache")
+    if form == 0:
+        return attention.heads * attention.head_dim_k, attention.heads * attention.head_dim_v
+    return attention.kv_lora_rank + attention.rope_dim, attention.kv_lora_rank if form == 1 else 0
+
+
+def _kinds(shape: Shape) -> Kinds:
+    layers = (*shape.layers, *shape.draft_layers)
+    kinds = tuple(dict.fromkeys(layers))
+    number = {kind: index for index, kind in enumerate(kinds)}
+    before: list[list[int]] = [[0] for _ in kinds]
+    for layer in layers:
+        here = number[layer]
+        for index, counts in enumerate(before):
+            counts.append(counts[-1] + (index == here))
+    attentions = [kind.attention for kind in kinds if kind.attention is not None]
+    window = max((attention.window for attention in attentions if attention.kind in (SLIDING, CHUNKED)), default=0)
+    value_row = max((attention.kv_heads * attention.head_dim_v for attention in attentions), default=0)
+    return Kinds(kinds, tuple(tuple(counts) for counts in before), window, value_row)
+
+
+kinds_of = IdentityCache(_kinds)
+"""The kinds of layers of a shape, draft layers last."""
