@@ -206,11 +206,18 @@ def _add_metadata(writer: gguf.GGUFWriter, spec: ModelSpec, quantization: str) -
     writer.add_rope_dimension_count(spec.head_dim)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
+    add_tokenizer(writer, tokenizer)
+
+
+def add_tokenizer(writer: gguf.GGUFWriter, tokenizer: NonsenseTokenizer, vocab: int = 0) -> None:
+    """Write the tokenizer into the header, filled up with tokens that nothing uses to ``vocab``."""
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokenizer.tokens)
+    unused = [f"<unused{number}>" for number in range(vocab - len(tokenizer.tokens))]
+    writer.add_token_list([*tokenizer.tokens, *unused])
     ordinary = len(tokenizer.tokens) - len(SPECIAL_TOKENS)
-    writer.add_token_types([gguf.TokenType.NORMAL] * ordinary + [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS))
+    kinds = [gguf.TokenType.NORMAL] * ordinary + [gguf.TokenType.CONTROL] * len(SPECIAL_TOKENS)
+    writer.add_token_types([*kinds, *([gguf.TokenType.UNUSED] * len(unused))])
     writer.add_token_merges([" ".join(pair) for pair in tokenizer.merges])
     writer.add_bos_token_id(tokenizer.token_id(END_OF_TEXT))
     writer.add_eos_token_id(tokenizer.token_id(END_OF_TURN))
