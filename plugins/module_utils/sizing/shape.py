@@ -23,14 +23,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Attention:
-    """The attention of one layer. ``head_dim_k`` and ``head_dim_v`` are those of a head before any compression."""
+    """The attention of one layer. ``head_dim_k`` and ``head_dim_v`` are those of a head before any compression.
+
+    A ``window`` that is not 0 bounds what the layer keeps, of latent rows too. A LATENT layer has one row, so its
+    ``kv_heads`` are 1; a layer with a ``kv_lora_rank`` that is not LATENT keeps the keys and values of every head.
+    """
 
     kind: str = FULL
     heads: int = 0
     kv_heads: int = 0
     head_dim_k: int = 0
     head_dim_v: int = 0
-    window: int = 0  # tokens; sliding and chunked only
+    window: int = 0  # tokens; 0 for all of them
     stores_cache: bool = True  # False: it reads the keys and values of an earlier layer
     gated: bool = False  # the query projection also makes a gate of the same width
     # Latent attention (MLA): one compressed row a token, and a part with rotary positions beside it.
@@ -40,6 +44,8 @@ class Attention:
     # The index of sparse attention (DeepSeek's): keys of its own, one row a token.
     index_heads: int = 0
     index_head_dim: int = 0
+    index_row: int = 0  # elements of one row of the index's cache; 0 where the layer keeps none
+    compress_ratio: int = 0  # tokens a row of the second, compressed cache beside the window (DeepSeek V4); 0: none
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,10 @@ class Layer:
 class Shape:
     """A model: its layers from the first to the last, and what stands around them.
 
-    ``draft_layers`` are those of multi-token prediction, which only speculative decoding runs. ``doubts`` names what
-    the reader did not know how to size: then every figure is an upper bound, not an exact one.
+    ``draft_layers`` are those of multi-token prediction, which only speculative decoding runs; ``draft_in_cache`` says
+    that llama.cpp keeps a cache for them in the main context too. Layers that are run several times (Nanbeige) are
+    listed as often, so there may be more layers than weights of layers. ``doubts`` names what the reader did not know
+    how to size: then every figure is an upper bound, not an exact one.
     """
 
     architecture: str
@@ -93,6 +101,7 @@ class Shape:
     layers: tuple[Layer, ...]
     draft_layers: tuple[Layer, ...] = ()
     tied_embeddings: bool = False
+    draft_in_cache: bool = False
     doubts: tuple[str, ...] = ()
 
     @classmethod
@@ -113,6 +122,7 @@ class Shape:
             layers=layers("layers"),
             draft_layers=layers("draft_layers"),
             tied_embeddings=record.flag(facts, "tied_embeddings"),
+            draft_in_cache=record.flag(facts, "draft_in_cache"),
             doubts=record.texts(facts, "doubts"),
         )
 
@@ -128,6 +138,7 @@ class Shape:
             "layers": [kinds.index(layer) for layer in self.layers],
             "draft_layers": [kinds.index(layer) for layer in self.draft_layers],
             "tied_embeddings": self.tied_embeddings,
+            "draft_in_cache": self.draft_in_cache,
             "doubts": list(self.doubts),
         }
 
