@@ -37,6 +37,7 @@ class Attention:
     window: int = 0  # tokens; 0 for all of them
     stores_cache: bool = True  # False: it reads the keys and values of an earlier layer
     gated: bool = False  # the query projection also makes a gate of the same width
+    keys_are_values: bool = False  # one projection makes both
     # Latent attention (MLA): one compressed row a token, and a part with rotary positions beside it.
     kv_lora_rank: int = 0
     q_lora_rank: int = 0
@@ -102,6 +103,7 @@ class Shape:
     draft_layers: tuple[Layer, ...] = ()
     tied_embeddings: bool = False
     draft_in_cache: bool = False
+    per_layer_embedding_length: int = 0  # of the second embedding, of which each layer has a slice (Gemma 3n and 4)
     doubts: tuple[str, ...] = ()
 
     @classmethod
@@ -123,6 +125,7 @@ class Shape:
             draft_layers=layers("draft_layers"),
             tied_embeddings=record.flag(facts, "tied_embeddings"),
             draft_in_cache=record.flag(facts, "draft_in_cache"),
+            per_layer_embedding_length=record.integer(facts, "per_layer_embedding_length"),
             doubts=record.texts(facts, "doubts"),
         )
 
@@ -139,6 +142,7 @@ class Shape:
             "draft_layers": [kinds.index(layer) for layer in self.draft_layers],
             "tied_embeddings": self.tied_embeddings,
             "draft_in_cache": self.draft_in_cache,
+            "per_layer_embedding_length": self.per_layer_embedding_length,
             "doubts": list(self.doubts),
         }
 
