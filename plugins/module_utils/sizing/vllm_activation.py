@@ -1,0 +1,123 @@
+"""The peak of what vLLM computes with: the profile run, a step of as many tokens and sequences as one may hold.
+
+Three moments can be the peak, and the largest counts: the widest layer, the sampler (every sequence's logits), the
+tower of a model that sees. Source: ``profile_run`` and ``_dummy_sampler_run`` in vllm/v1/worker/gpu_model_runner.py,
+vllm/v1/sample/sampler.py, read in 0.8.5 to 0.33.0.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.llmhost.core.plugins.module_utils.size import KIB, MIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import Batch, VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
+
+_MOST_PROCESSORS = 188
+"""Multiprocessors of the largest GPU, for one that is not known (RTX PRO 6000 Blackwell)."""
+
+_HIDDEN_COPIES = 4
+"""Hidden states alive in a compiled layer: its input, the residual, the output of attention, the norm's output."""
+
+_PIXEL_BYTES = 56 * 56 * 3
+"""Pixels a token of an image stands for, at most (Gemma 3: 896 * 896 for 256 tokens), three colours."""
+
+
+def activation_bytes(
+    shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, batch: Batch, *, last_stage: bool = True
+) -> int:
+    """Return the peak above the weights on one rank; only the last stage of a pipeline samples."""
+    layer = max((_layer_bytes(kind, shape, settings, batch) for kind in _kinds(shape)), default=0)
+    workspace = expert_workspace(shape, settings, batch)
+    seen = media_bytes(shape, weights, settings, batch)
+    if not settings.constants["engine_v1"]:
+        return cublas_workspace(gpu) + layer + workspace
+    peak = layer
+    if settings.pipeline_parallel > 1:
+        # What one stage hands to the next: hidden states and residual.
+        peak += 2 * _hidden(shape, settings, batch)
+    stays = bool(settings.constants["expert_workspace_stays"])
+    if not stays:
+        peak += workspace
+    if last_stage:
+        peak = max(peak, sampler_bytes(shape, settings, gpu, batch))
+    return peak + cublas_workspace(gpu) + seen + (workspace if stays else 0)
+
+
+def _kinds(shape: Shape) -> list[Layer]:
+    return list({id(layer): layer for layer in shape.layers}.values())
+
+
+def _hidden(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
+    return batch.tokens * shape.embedding_length * settings.dtype_bytes
+
+
+def _layer_bytes(layer: Layer, shape: Shape, settings: VllmSettings, batch: Batch) -> int:
+    """The widest moment of one layer: hidden states, and the inner width of its network or of its attention."""
+    ranks = max(settings.tensor_parallel, 1)
+    inner = 0
+    if layer.feed_forward is not None:
+        network = layer.feed_forward
+        width = max(network.length, network.shared_length) // ranks
+        inner = width * (3 if network.gated else 2)
+    attention = layer.attention
+    if attention is not None and attention.heads:
+        heads = -(-attention.heads // ranks)
+        if attention.kind == LATENT:
+            # Queries, the expanded keys and values of a prompt, keys with the rotary part, the output.
+            width = heads * (3 * attention.head_dim_k + 2 * attention.head_dim_v)
+        else:
+            width = heads * (attention.head_dim_k * (2 + attention.gated) + attention.head_dim_v)
+            width += -(-attention.kv_heads // ranks) * (attention.head_dim_k + attention.head_dim_v)
+        inner = max(inner, width)
+    if layer.recurrent is not None:
+        inner = max(inner, 6 * layer.recurrent.inner // ranks)
+    return batch.tokens * settings.dtype_bytes * inner + _HIDDEN_COPIES * _hidden(shape, settings, batch)
+
+
+def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Batch) -> int:
+    """Return what is alive while every sequence's next token is drawn with top-k and top-p.
+
+    Logits in several forms, the hidden states of the step, and those of each sequence's last token twice.
+    """
+    constants = settings.constants
+    each = constants["sampler_bytes"] + (2 if settings.dtype_bytes > 2 else 0)
+    logits = each * batch.sequences * shape.vocab_size
+    if constants["sampler_row_buffer"] and batch.sequences >= 8:
+        rows = min(gpu.processors or _MOST_PROCESSORS, batch.sequences)
+        logits += 4 * rows * shape.vocab_size
+    rows = min(batch.sequences, batch.tokens)
+    return logits + _hidden(shape, settings, batch) + 2 * rows * shape.embedding_length * settings.dtype_bytes
+
+
+def expert_workspace(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
+    """Return the two buffers of fused experts (``workspace_shapes`` of TritonExperts in
+    vllm/model_executor/layers/fused_moe/fused_moe.py): for each choice of an expert, the wider of hidden and half the
+    first matrix, and the wider of hidden and all of it."""
+    if settings.quantization == "mxfp4":
+        return 0
+    ranks = 1 if settings.expert_parallel else max(settings.tensor_parallel, 1)
+    most = 0
+    for layer in _kinds(shape):
+        network = layer.feed_forward
+        if network is None or not network.experts:
+            continue
+        width = -(-network.expert_length // ranks)
+        hidden = shape.embedding_length
+        first = 2 * width if network.gated else width
+        most = max(most, network.experts_used * (max(hidden, width) + max(hidden, first)))
+    return batch.tokens * most * settings.dtype_bytes
+
+
+def cublas_workspace(gpu: VllmGpu) -> int:
+    """Return what PyTorch gives cuBLAS (aten/src/ATen/cuda/CublasHandlePool.cpp): 32 MiB from Hopper on."""
+    if gpu.compute_capability == (0, 0) or gpu.compute_capability >= (9, 0):
+        return 32 * MIB
+    return 8 * MIB + 128 * KIB
+
+
+def media_bytes(shape: Shape, weights: Weights, settings: VllmSettings, batch: Batch) -> int:
+    """Return what a model that sees holds beside the text: the images of one step as pixels and as hidden states
+    (``encoder_cache`` and ``batched_dummy_mm_inputs`` of the profile run)."""
+    if not weights.projector_bytes:
+        return 0
+    return _hidden(shape, settings, batch) + batch.tokens * _PIXEL_BYTES * settings.dtype_bytes

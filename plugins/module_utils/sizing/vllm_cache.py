@@ -1,0 +1,249 @@
+"""The cache of vLLM: pages of one size, shared by groups of layers of the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+    CHUNKED,
+    LATENT,
+    Attention,
+    Layer,
+    Recurrent,
+    Shape,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmSettings
+
+WHOLE, WINDOW, CHUNK, STATE = "whole", "window", "chunk", "state"
+"""What a layer keeps of a sequence: every token, the last ones, those of a chunk, a state of fixed size."""
+
+_BLOCK_TOKENS: Final = 16
+_LATENT_BLOCK_TOKENS: Final = 64
+_PACKED_LATENT_ROW: Final = 656  # vllm/v1/attention/backends/mla/flashmla_sparse.py: fp8_ds_mla
+_INDEX_SCALE_ELEMENTS: Final = 128
+# States kept in 32 bits whatever the model's type.
+_WIDE_STATES: Final = frozenset({"kda", "rwkv"})
+
+
+@dataclass(frozen=True)
+class CacheSpec:
+    """What one layer stores: ``page_bytes`` for every ``block_tokens`` tokens on one rank."""
+
+    kind: str
+    page_bytes: int
+    block_tokens: int
+    window: int = 0
+    pages: int = 1  # of a state: pages a sequence holds
+
+    def pages_needed(self, tokens: int, batch_tokens: int) -> int:
+        """Return the pages that a sequence of ``tokens`` takes while it is computed (``max_memory_usage_bytes`` in
+        vllm/v1/kv_cache_interface.py)."""
+        if self.kind == STATE:
+            return self.pages
+        if self.kind == WINDOW:
+            return -(-min(self.window - 1 + batch_tokens, tokens) // self.block_tokens) + 1
+        if self.kind == CHUNK:
+            tokens = min(self.window + batch_tokens, tokens)
+        return -(-tokens // self.block_tokens)
+
+
+@dataclass(frozen=True)
+class CacheGroup:
+    """Layers with a block table of their own; ``layers`` are those of each stage of the pipeline."""
+
+    spec: CacheSpec
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """How the pool of each stage is cut. ``block_bytes`` is what one block takes on a rank of each stage.
+
+    ``uniform``: one group whose layers have pages of different sizes, all of the same tokens.
+    """
+
+    groups: tuple[CacheGroup, ...]
+    block_bytes: tuple[int, ...]
+    state_bytes: int = 0  # of one sequence on all layers, without padding
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens in the smallest block."""
+        return min((group.spec.block_tokens for group in self.groups), default=_BLOCK_TOKENS)
+
+    def blocks_needed(self, tokens: int, batch_tokens: int) -> int:
+        """Return the blocks that one sequence of ``tokens`` takes."""
+        return sum(group.spec.pages_needed(tokens, batch_tokens) for group in self.groups)
+
+    def needed_bytes(self, tokens: int, batch_tokens: int) -> tuple[int, ...]:
+        """Return the bytes that one sequence takes on a rank of each stage: what vLLM compares with the pool."""
+        blocks = self.blocks_needed(tokens, batch_tokens)
+        return tuple(size * blocks for size in self.block_bytes)
+
+    def blocks(self, pools: Sequence[int]) -> int:
+        """Return the blocks that fit in the pools of the stages; all ranks have as many as the smallest."""
+        fitting = [max(pool, 0) // size for pool, size in zip(pools, self.block_bytes, strict=False) if size]
+        return min(fitting, default=0)
+
+    def cached_tokens(self, blocks: int) -> int:
+        """Return the tokens that vLLM's log names for a number of blocks."""
+        return blocks // len(self.groups) * self.block_tokens if self.groups else 0
+
+
+def cache_layout(shape: Shape, settings: VllmSettings, stages: Sequence[range]) -> CacheLayout:
+    """Group the layers as ``get_kv_cache_groups`` of vllm/v1/core/kv_cache_utils.py does (0.9.2 and later).
+
+    Before, and with the hybrid allocator off, every layer stores every token. A model without any cache has no groups.
+    """
+    specs: list[list[CacheSpec]] = []
+    known: dict[int, tuple[CacheSpec, ...]] = {}
+    for stage in stages:
+        found: list[CacheSpec] = []
+        for number in stage:
+            layer = shape.layers[number]
+            if id(layer) not in known:
+                known[id(layer)] = tuple(layer_specs(layer, settings))
+            found.extend(known[id(layer)])
+        specs.append(found)
+    if settings.draft_tokens and specs:
+        specs[-1].extend(spec for layer in shape.draft_layers for spec in layer_specs(layer, settings))
+    state = sum(spec.page_bytes for stage in specs for spec in stage if spec.kind == STATE)
+    kinds = list(dict.fromkeys(spec for stage in specs for spec in stage))
+    if not (settings.hybrid_cache and settings.constants["hybrid_groups"]):
+        kinds, specs = _unwindowed(kinds, specs)
+    if not kinds:
+        return CacheLayout((), tuple(0 for _ in specs))
+    if all(kind.kind == WHOLE for kind in kinds) or len(kinds) == 1:
+        return _uniform(kinds, specs, state)
+    unified = dict(zip(kinds, _unify(kinds, settings), strict=True))
+    counts = _counts([[unified[spec] for spec in stage] for stage in specs])
+    return _grouped(counts, len(specs), settings, state)
+
+
+def _unwindowed(kinds: list[CacheSpec], specs: list[list[CacheSpec]]) -> tuple[list[CacheSpec], list[list[CacheSpec]]]:
+    """Store every token on every layer, unless all layers have the same window."""
+    if len({(kind.kind, kind.window) for kind in kinds}) < 2:
+        return kinds, specs
+    whole = {kind: kind if kind.kind == STATE else replace(kind, kind=WHOLE, window=0) for kind in kinds}
+    return list(dict.fromkeys(whole.values())), [[whole[spec] for spec in stage] for stage in specs]
+
+
+def _uniform(kinds: Sequence[CacheSpec], specs: Sequence[Sequence[CacheSpec]], state: int) -> CacheLayout:
+    """One group: each layer has a tensor of its own size."""
+    tokens = min(kind.block_tokens for kind in kinds)
+    sizes = {
+        kind: kind.page_bytes if kind.kind == STATE else kind.page_bytes * tokens // kind.block_tokens for kind in kinds
+    }
+    group = CacheGroup(replace(kinds[0], block_tokens=tokens), tuple(len(stage) for stage in specs))
+    return CacheLayout((group,), tuple(sum(sizes[spec] for spec in stage) for stage in specs), state)
+
+
+def _unify(kinds: Sequence[CacheSpec], settings: VllmSettings) -> list[CacheSpec]:
+    """Give all kinds pages of one size: attention is cut into longer blocks, a state is padded to its page.
+
+    Source: ``unify_kv_cache_spec_page_size`` in vllm/v1/core/kv_cache_utils.py, and for states
+    ``HybridAttentionMambaModelConfig`` in vllm/model_executor/models/config.py.
+    """
+    states = [kind for kind in kinds if kind.kind == STATE]
+    attention = [kind for kind in kinds if kind.kind != STATE]
+    if states and attention:
+        largest_state = max(kind.page_bytes for kind in states)
+        token = max(1, max(kind.page_bytes // kind.block_tokens for kind in attention))
+        step = _LATENT_BLOCK_TOKENS if any(kind.block_tokens % _LATENT_BLOCK_TOKENS == 0 for kind in attention) else 0
+        step = step or _BLOCK_TOKENS
+        tokens = max(step * -(-largest_state // (step * token)), settings.block_size or _BLOCK_TOKENS)
+        attention_at = {
+            kind: replace(kind, block_tokens=tokens, page_bytes=kind.page_bytes // kind.block_tokens * tokens)
+            for kind in attention
+        }
+    else:
+        attention_at = {kind: kind for kind in attention}
+    page = max([kind.page_bytes for kind in (*attention_at.values(), *states)], default=0)
+    return [_at_page(attention_at.get(kind, kind), page) for kind in kinds]
+
+
+def _at_page(kind: CacheSpec, page: int) -> CacheSpec:
+    """A smaller page takes as many tokens as fit a whole number of times, the rest is padding."""
+    if kind.kind == STATE or not kind.page_bytes:
+        return replace(kind, page_bytes=page)
+    return replace(kind, page_bytes=page, block_tokens=kind.block_tokens * (page // kind.page_bytes))
+
+
+def _counts(specs: Sequence[Sequence[CacheSpec]]) -> dict[CacheSpec, list[int]]:
+    """For each kind of layer, the stage of each of its layers."""
+    counts: dict[CacheSpec, list[int]] = {}
+    for stage, found in enumerate(specs):
+        for spec in found:
+            counts.setdefault(spec, []).append(stage)
+    return counts
+
+
+def _grouped(counts: dict[CacheSpec, list[int]], stages: int, settings: VllmSettings, state: int) -> CacheLayout:
+    """Cut every kind into groups of equal size, as ``_get_kv_cache_groups_uniform_page_size`` does."""
+    sizes = [len(found) for found in counts.values()]
+    size = max(sizes) if max(sizes) * 100 < min(sizes) * settings.constants["group_percent"] else min(sizes)
+    groups: list[CacheGroup] = []
+    for spec, found in counts.items():
+        number = -(-len(found) // size)
+        for first in range(number):
+            members = found[first::number]
+            groups.append(CacheGroup(spec, tuple(members.count(stage) for stage in range(stages))))
+    page = max(spec.page_bytes for spec in counts)
+    largest = [max(group.layers[stage] for group in groups) for stage in range(stages)]
+    return CacheLayout(tuple(groups), tuple(page * count for count in largest), state)
+
+
+def layer_specs(layer: Layer, settings: VllmSettings) -> list[CacheSpec]:
+    """Return what one layer stores on one rank of tensor parallel: nothing, one cache, or several."""
+    specs: list[CacheSpec] = []
+    attention = layer.attention
+    if attention is not None and attention.stores_cache:
+        specs.extend(_attention_specs(attention, settings))
+    if layer.recurrent is not None:
+        specs.append(_state_spec(layer.recurrent, settings))
+    return [spec for spec in specs if spec.page_bytes > 0]
+
+
+def _attention_specs(attention: Attention, settings: VllmSettings) -> list[CacheSpec]:
+    if attention.kind == LATENT:
+        return _latent_specs(attention, settings)
+    tokens = settings.block_size or _BLOCK_TOKENS
+    heads = kv_heads_per_rank(attention.kv_heads, settings.tensor_parallel)
+    page = tokens * heads * (attention.head_dim_k + attention.head_dim_v) * settings.cell_bytes
+    if attention.window <= 0:
+        return [CacheSpec(WHOLE, page, tokens)]
+    return [CacheSpec(CHUNK if attention.kind == CHUNKED else WINDOW, page, tokens, attention.window)]
+
+
+def _latent_specs(attention: Attention, settings: VllmSettings) -> list[CacheSpec]:
+    """One compressed row a token, whole on every rank; beside it the keys of the index, one byte an element and a
+    scale for each 128 (vllm/model_executor/models/deepseek_v2.py, DeepseekV32IndexerCache)."""
+    tokens = settings.block_size or _LATENT_BLOCK_TOKENS
+    row = (attention.kv_lora_rank + attention.rope_dim) * settings.cell_bytes
+    if attention.index_head_dim and settings.cell_bytes == 1:
+        row = _PACKED_LATENT_ROW
+    specs = [CacheSpec(WHOLE, tokens * row, tokens)]
+    if attention.index_head_dim:
+        index = attention.index_head_dim + 4 * -(-attention.index_head_dim // _INDEX_SCALE_ELEMENTS)
+        specs.append(CacheSpec(WHOLE, tokens * index, tokens))
+    return specs
+
+
+def kv_heads_per_rank(heads: int, ranks: int) -> int:
+    """Return the heads of keys on one rank: divided while there are enough, then repeated."""
+    return max(heads // max(ranks, 1), 1) if heads > 0 else 0
+
+
+def _state_spec(recurrent: Recurrent, settings: VllmSettings) -> CacheSpec:
+    """The state of one sequence, divided by tensor parallel (vllm/model_executor/layers/mamba/mamba_utils.py)."""
+    ranks = max(settings.tensor_parallel, 1)
+    conv = recurrent.conv_elements
+    if recurrent.kind == "mamba2" and recurrent.groups % ranks and recurrent.conv_kernel > 1:
+        # Groups that cannot be divided are repeated, so that every rank has those of its heads.
+        conv += (recurrent.conv_kernel - 1) * 2 * (ranks - recurrent.groups) * recurrent.state_dim
+    state_bytes = settings.recurrent_bytes or (4 if recurrent.kind in _WIDE_STATES else settings.dtype_bytes)
+    page = -(-conv // ranks) * settings.dtype_bytes + -(-recurrent.state_elements // ranks) * state_bytes
+    pages = 2 if settings.prefix_caching and settings.constants["state_pages"] > 1 else 1
+    return CacheSpec(STATE, page, max(settings.max_model_len, 1), pages=pages + settings.draft_tokens)

@@ -1,0 +1,110 @@
+"""What depends on the version of vLLM: one table, dated, each entry with its source.
+
+It stands beside ``engine_constants.py`` because vLLM is named by its version, not by a month.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
+
+CURRENT: Final = "0.33.0"
+"""The newest version that was read."""
+
+Version = tuple[int, int, int]
+
+_VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
+
+
+@dataclass(frozen=True)
+class VllmConstant:
+    """What held from the version ``since`` on, until the next entry of the same name."""
+
+    name: str
+    since: str
+    date: str  # of that version: year and month
+    value: int
+    source: str
+
+
+VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
+    VllmConstant("utilization_percent", "0.0", "2023-06", 90, "vllm/engine/arg_utils.py"),
+    VllmConstant("utilization_percent", "0.20", "2026-04", 92, "vllm/config/cache.py"),
+    # V1: chunked prefill always, the sampler is part of the profile run.
+    VllmConstant("engine_v1", "0.0", "2023-06", 0, "vllm/worker/worker.py"),
+    VllmConstant("engine_v1", "0.8", "2025-03", 1, "vllm/v1/worker/gpu_worker.py is the default"),
+    VllmConstant("chunk_tokens", "0.0", "2023-06", 512, "vllm/config.py, SchedulerConfig"),
+    VllmConstant("chunk_tokens", "0.7", "2025-01", 2048, "vllm/config.py, SchedulerConfig"),
+    VllmConstant("sequences", "0.0", "2023-06", 256, "vllm/engine/arg_utils.py"),
+    VllmConstant("sequences", "0.8", "2025-03", 1024, "vllm/engine/arg_utils.py, _set_default_args_v1"),
+    VllmConstant("sequences_by_gpu", "0.0", "2023-06", 0, "vllm/engine/arg_utils.py"),
+    VllmConstant("sequences_by_gpu", "0.8", "2025-03", 1, "vllm/engine/arg_utils.py, device_memory >= 70 GiB"),
+    VllmConstant("tokens_by_largest_gpu", "0.0", "2023-06", 0, "vllm/engine/arg_utils.py"),
+    VllmConstant("tokens_by_largest_gpu", "0.28", "2026-08", 1, "vllm/engine/arg_utils.py, get_batch_defaults"),
+    VllmConstant("sequences_bound_by_tokens", "0.0", "2023-06", 0, "vllm/engine/arg_utils.py"),
+    VllmConstant("sequences_bound_by_tokens", "0.10", "2025-07", 1, "vllm/engine/arg_utils.py"),
+    VllmConstant("tokens_bound_by_length", "0.0", "2023-06", 0, "vllm/engine/arg_utils.py"),
+    VllmConstant("tokens_bound_by_length", "0.10", "2025-07", 1, "vllm/engine/arg_utils.py"),
+    # Bytes for each logit of the profile run while the sampler runs on PyTorch's sort: logits in bf16 2 and fp32 4,
+    # sorted values 4 and indices 8, and 20 of the segmented sort: keys 4 and (segment, index) pairs 8 twice.
+    VllmConstant("sampler_bytes", "0.0", "2023-06", 38, "vllm/v1/sample/ops/topk_topp_sampler.py, Tensor.sort"),
+    # Logits 2 and 4, probabilities 4, exponential noise 4; and a buffer of one row for each multiprocessor.
+    VllmConstant("sampler_bytes", "0.17", "2026-03", 14, "vllm/v1/sample/ops/topk_topp_triton.py"),
+    VllmConstant("sampler_row_buffer", "0.0", "2023-06", 0, "none before the Triton kernel"),
+    VllmConstant("sampler_row_buffer", "0.17", "2026-03", 1, "vllm/v1/sample/ops/topk_topp_triton.py"),
+    # The workspace of fused experts stays allocated, so it adds to the sampler's peak.
+    VllmConstant("expert_workspace_stays", "0.0", "2023-06", 0, "vllm/model_executor/layers/fused_moe"),
+    VllmConstant("expert_workspace_stays", "0.13", "2025-12", 1, "vllm/v1/worker/workspace.py"),
+    # Outside of PyTorch, by ranks of tensor parallel: 1, 2, 4 and more.
+    VllmConstant("non_torch_1", "0.0", "2023-06", 360 * MIB, "vLLM issue 10517: with the CUDA context"),
+    VllmConstant("non_torch_1", "0.9", "2025-05", 140 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
+    VllmConstant("non_torch_1", "0.18", "2026-03", 280 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    VllmConstant("non_torch_2", "0.0", "2023-06", 1024 * MIB, "vLLM issues of 2024: NCCL and the CUDA context"),
+    VllmConstant("non_torch_2", "0.9", "2025-05", 570 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
+    VllmConstant("non_torch_2", "0.18", "2026-03", 2150 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    VllmConstant("non_torch_4", "0.0", "2023-06", 1536 * MIB, "vLLM issues of 2024: NCCL and the CUDA context"),
+    VllmConstant("non_torch_4", "0.9", "2025-05", 700 * MIB, "as two ranks, and more channels of NCCL"),
+    VllmConstant("non_torch_4", "0.18", "2026-03", 2270 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    # What CUDA graphs take: 0 after the cache was sized, on top of the share; 1 estimated and taken from the cache.
+    VllmConstant("graphs_in_share", "0.0", "2023-06", 0, "vllm/worker/worker.py"),
+    VllmConstant("graphs_in_share", "0.20", "2026-04", 1, "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS, vllm/envs.py"),
+    # The CUDA context of a process, outside of the share since the share is counted from a snapshot taken after it.
+    VllmConstant("context", "0.0", "2023-06", 0, "part of non_torch: usage is counted from mem_get_info"),
+    VllmConstant("context", "0.9", "2025-05", 530 * MIB, "nvidia-smi beside the log on H100"),
+    # Layers of different kinds share pages of one size (hybrid allocator); before, sliding layers were stored whole.
+    VllmConstant("hybrid_groups", "0.0", "2023-06", 0, "vllm/v1/core/kv_cache_utils.py, unify_hybrid_kv_cache_specs"),
+    VllmConstant("hybrid_groups", "0.9.2", "2025-07", 1, "vllm/v1/core/kv_cache_utils.py"),
+    # Pages that a sequence holds of a recurrent state while prefixes are cached.
+    VllmConstant("state_pages", "0.0", "2023-06", 1, "vllm/v1/kv_cache_interface.py, MambaSpec"),
+    VllmConstant("state_pages", "0.15", "2026-01", 2, "vllm/v1/kv_cache_interface.py, mamba_cache_mode align"),
+    # A group is as large as the larger kind of layer if that is less than this many percent of the smaller.
+    VllmConstant("group_percent", "0.0", "2023-06", 100, "vllm/v1/core/kv_cache_utils.py, min_num_layers"),
+    VllmConstant("group_percent", "0.11.1", "2025-11", 125, "vllm/v1/core/kv_cache_utils.py"),
+    VllmConstant("group_percent", "0.19", "2026-04", 150, "vllm/v1/core/kv_cache_utils.py"),
+)
+
+
+def version(text: str) -> Version:
+    """Return the numbers of a version (``v0.11.0rc2`` is 0.11.0); what is not one counts as the newest."""
+    match = _VERSION.match(text.strip()) or _VERSION.match(CURRENT)
+    if match is None:
+        return (0, 0, 0)
+    return int(match[1]), int(match[2]), int(match[3] or 0)
+
+
+def book(text: str) -> dict[str, int]:
+    """Return every constant as it held in a version."""
+    found = _BOOKS.get(text)
+    if found is None:
+        number = version(text)
+        found = {entry.name: entry.value for entry in VLLM_CONSTANTS if version(entry.since) <= number}
+        if len(_BOOKS) < _MOST_BOOKS:
+            _BOOKS[text] = found
+    return found
+
+
+_MOST_BOOKS = 256
+_BOOKS: dict[str, dict[str, int]] = {}

@@ -1,0 +1,137 @@
+"""The settings of vLLM that decide what it allocates, and the defaults that follow from version, GPU and use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ansible_collections.llmhost.core.plugins.module_utils.size import GIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_constants import CURRENT, Version, book, version
+
+SERVER: Final = "server"
+OFFLINE: Final = "llm"
+"""Usage contexts: ``vllm serve``, and the ``LLM`` class of a script."""
+
+_LARGE_GPU = 70 * GIB
+_LARGEST_GPU = 160 * GIB
+_FP8 = ("fp8", "int8")
+
+
+@dataclass(frozen=True)
+class VllmGpu:
+    """One of the equal GPUs. ``memory_bytes`` is the total that CUDA reports (``total_gpu_memory`` in the log, a little
+    less than the sticker says), ``used_bytes`` what other processes hold. What is not known counts as the worst case.
+    """
+
+    memory_bytes: int
+    used_bytes: int = 0
+    name: str = ""
+    compute_capability: tuple[int, int] = (0, 0)
+    processors: int = 0  # streaming multiprocessors
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """``max_model_len`` is vLLM's own word for the context of one request; None takes the default of the version.
+
+    ``kv_cache_dtype`` is ``auto`` for the model's own, or ``fp8…``. ``dtype_bytes`` are those of an element of
+    activations. ``recurrent_bytes`` are those of an element of a recurrent state, 0 for the model's default.
+    """
+
+    max_model_len: int
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    data_parallel: int = 1
+    expert_parallel: bool = False
+    gpu_memory_utilization: float | None = None
+    kv_cache_dtype: str = "auto"
+    block_size: int | None = None
+    enforce_eager: bool = False
+    dtype_bytes: int = 2
+    recurrent_bytes: int = 0
+    prefix_caching: bool = True
+    hybrid_cache: bool = True
+    draft_tokens: int = 0
+    version: str = CURRENT
+    usage: str = SERVER
+    quantization: str = ""
+
+    @property
+    def release(self) -> Version:
+        """The version as numbers."""
+        return version(self.version)
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """What holds in this version."""
+        return book(self.version)
+
+    @property
+    def cell_bytes(self) -> int:
+        """Bytes of one element of a key or value in the cache."""
+        return 1 if self.kv_cache_dtype.startswith(_FP8) else max(self.dtype_bytes, 1)
+
+    @property
+    def ranks(self) -> int:
+        """GPUs of one replica."""
+        return max(self.tensor_parallel, 1) * max(self.pipeline_parallel, 1)
+
+    @property
+    def utilization(self) -> float:
+        """The share of a GPU that the engine takes."""
+        if self.gpu_memory_utilization is None:
+            return self.constants["utilization_percent"] / 100
+        return min(max(self.gpu_memory_utilization, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step may hold."""
+
+    tokens: int
+    sequences: int
+
+
+def batch(settings: VllmSettings, gpu: VllmGpu) -> Batch:
+    """Return ``max_num_batched_tokens`` and ``max_num_seqs`` as vLLM sets them.
+
+    Source: vllm/engine/arg_utils.py, ``_set_default_args`` and ``get_batch_defaults`` of 0.6.4 to 0.33.0; before V1
+    (0.8), vllm/config.py, ``SchedulerConfig``.
+    """
+    sequences = settings.max_num_seqs or _default_sequences(settings, gpu)
+    tokens = settings.max_num_batched_tokens or _default_tokens(settings, gpu, sequences)
+    if settings.max_num_seqs is None and settings.constants["sequences_bound_by_tokens"]:
+        sequences = min(sequences, tokens)
+    return Batch(max(1, tokens), max(1, sequences))
+
+
+def _is_large(gpu: VllmGpu) -> bool:
+    """Large GPUs take larger batches; the A100 is left out by name since 0.9."""
+    return gpu.memory_bytes >= _LARGE_GPU
+
+
+def _default_sequences(settings: VllmSettings, gpu: VllmGpu) -> int:
+    constants = settings.constants
+    if constants["sequences_by_gpu"] and (not _is_large(gpu) or "a100" in gpu.name.lower()):
+        return 256
+    return constants["sequences"]
+
+
+def _default_tokens(settings: VllmSettings, gpu: VllmGpu, sequences: int) -> int:
+    constants = settings.constants
+    if not constants["engine_v1"]:
+        # Chunked prefill was on by default for contexts over 32k only.
+        length = max(settings.max_model_len, 1)
+        return constants["chunk_tokens"] if length > 32768 else max(length, 2048)
+    offline = settings.usage == OFFLINE
+    if constants["tokens_by_largest_gpu"] and gpu.memory_bytes >= _LARGEST_GPU:
+        tokens = 16384
+    elif _is_large(gpu) and "a100" not in gpu.name.lower():
+        tokens = 16384 if offline else 8192
+    else:
+        tokens = 8192 if offline else 2048
+    if constants["tokens_bound_by_length"]:
+        tokens = min(tokens, sequences * max(settings.max_model_len, 1))
+    return tokens
