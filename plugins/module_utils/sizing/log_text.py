@@ -1,0 +1,33 @@
+"""What the readers of the engines' logs share: lines without decoration, and sizes as the engines write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+WINDOW = 400
+"""Characters kept of each side of a word that is looked for: the time to read a line has a bound, whatever it holds."""
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}[A-Za-z]")
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?) ?([KMGT]?)i?B", re.IGNORECASE)
+
+
+def lines(text: str, words: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that hold one of the words, without colours, cut around the first word that is found."""
+    wanted = tuple(words)
+    for line in text.split("\n"):
+        at = min((found for word in wanted if (found := line.find(word)) >= 0), default=-1)
+        if at >= 0:
+            yield _COLOUR.sub("", line[max(0, at - WINDOW) : at + WINDOW]).rstrip()
+
+
+def size_bytes(number: str, unit: str) -> int:
+    """Return a size; ``unit`` begins with K, M, G or T, and MB means MiB as engines write it."""
+    power: int = 1 << 10 * _UNITS[unit[:1].upper().replace("B", "")]
+    return round(float(number) * power)
+
+
+def sizes(text: str) -> list[int]:
+    """Return all sizes of a text, such as ``4.9 GiB``, in bytes."""
+    return [size_bytes(number, unit) for number, unit in _SIZE.findall(text)]
