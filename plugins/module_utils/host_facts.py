@@ -141,13 +141,14 @@ class Gpu:
     name: str
     vram_bytes: int
     lanes: int
+    device_id: str = ""
 
     @classmethod
     def from_facts(cls, facts: Record) -> Gpu:
         """Read one entry of the facts' ``gpus``."""
         name = record.text(facts, "name") or f"NVIDIA device {record.text(facts, 'device_id', 'unknown')}"
         lanes = record.integer(record.section(facts, "pcie"), "current_width")
-        return cls(name, record.integer(facts, "vram_bytes"), lanes)
+        return cls(name, record.integer(facts, "vram_bytes"), lanes, record.text(facts, "device_id"))
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,8 @@ class HostFacts:
     capabilities: dict[str, Capability]
     cpu: Cpu
     memory_bytes: int
+    machine_memory_bytes: int
+    overcommit: int
     swaps: tuple[Swap, ...]
     filesystems: tuple[Filesystem, ...]
     disks: tuple[Disk, ...]
@@ -255,6 +258,8 @@ class HostFacts:
             capabilities={name: Capability.from_facts(capabilities, name) for name in _CAPABILITIES},
             cpu=Cpu.from_facts(record.section(facts, "cpu")),
             memory_bytes=total if limit is None else min(total, limit),
+            machine_memory_bytes=total,
+            overcommit=record.integer(memory, "overcommit"),
             swaps=tuple(Swap.from_facts(swap) for swap in record.sections(memory, "swaps")),
             filesystems=tuple(Filesystem.from_facts(fs) for fs in record.sections(facts, "filesystems")),
             disks=tuple(Disk.from_facts(disk) for disk in record.sections(facts, "disks")),

@@ -19,8 +19,10 @@ DEFAULTS: dict[str, Any] = {
     "model": "",
     "model_revision": "main",
     "accelerator": "auto",
+    "engine": "auto",
     "context": "auto",
-    "parallel": 1,
+    "parallel": "1",
+    "kv_cache_type": "auto",
     "storage_disk": "auto",
     "storage_path": "/srv/llmhost",
     "storage_filesystem": "ext4",
@@ -35,6 +37,9 @@ DEFAULTS: dict[str, Any] = {
     "ca_certificates": [],
     "archive_dir": "",
     "download_stall_seconds": 60,
+    "plan_hardware": "",
+    "plan_models": [],
+    "plan_output": "",
 }
 """Every variable that a user may set, without its prefix. ``roles/llmhost`` documents the same list."""
 
@@ -46,6 +51,8 @@ _OTHER_PLAYBOOKS = ("llmhost_remove_", "llmhost_acceptance_", "llmhost_bed_")
 
 _CHOICES = {
     "accelerator": ("auto", "nvidia", "cpu"),
+    "engine": ("auto", "llama_cpp", "vllm"),
+    "kv_cache_type": ("auto", "f16", "q8_0", "q4_0", "fp8"),
     "storage_filesystem": ("ext4", "xfs"),
 }
 _LEAST_CONTEXT = 256
@@ -59,8 +66,10 @@ class Intent:
     requirements: Mapping[str, Any]
     model: str
     accelerator: str
+    engine: str
     context: int | None
-    parallel: int
+    parallel: int | None
+    kv_cache_type: str | None
     storage_disk: str
     storage_path: str
     storage_filesystem: str
@@ -91,7 +100,9 @@ def read_intent(variables: Mapping[str, Any]) -> tuple[Intent, list[Finding]]:
         model=reader.text("model"),
         accelerator=reader.choice("accelerator"),
         context=None if reader.is_auto("context") else reader.number("context", _LEAST_CONTEXT, 2**31),
-        parallel=reader.number("parallel", 1, 256) or 1,
+        engine=reader.choice("engine"),
+        parallel=None if reader.is_auto("parallel") else reader.number("parallel", 1, 256) or 1,
+        kv_cache_type=reader.optional_choice("kv_cache_type"),
         storage_disk=reader.text("storage_disk"),
         storage_path=reader.path("storage_path"),
         storage_filesystem=reader.choice("storage_filesystem"),
@@ -133,9 +144,13 @@ class _Reader:
 
     def choice(self, name: str) -> str:
         value = self.values[name]
-        if value not in _CHOICES[name]:
+        if not isinstance(value, str) or value not in _CHOICES[name]:
             return str(self._refuse(name, f"one of {', '.join(_CHOICES[name])}"))
         return str(value)
+
+    def optional_choice(self, name: str) -> str | None:
+        chosen = self.choice(name)
+        return None if chosen == "auto" else chosen
 
     def is_auto(self, name: str) -> bool:
         return str(self.values[name]) == "auto"
@@ -146,8 +161,8 @@ class _Reader:
         if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value) < 20:
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            default = self._refuse(name, f"a whole number from {least} to {most}")
-            return default if isinstance(default, int) else None
+            default = str(self._refuse(name, f"a whole number from {least} to {most}"))
+            return int(default) if default.isdigit() else None
         return value
 
     def size(self, name: str) -> int | None:

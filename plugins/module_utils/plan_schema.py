@@ -15,12 +15,14 @@ _NONE = type(None)
 
 @dataclass(frozen=True)
 class Field:
-    """One value of the plan. ``choices`` limits it; ``items`` describes the entries of a list."""
+    """One value of the plan. ``choices`` limits it; ``items`` describes the entries of a list,
+    ``fields`` those of a dict."""
 
     types: tuple[type, ...]
     meaning: str
     choices: tuple[Any, ...] = ()
-    items: Mapping[str, Field] | None = None
+    items: Mapping[str, Field | Section] | None = None
+    fields: Mapping[str, Field | Section] | None = None
 
 
 Section = Mapping[str, "Field | Section"]
@@ -30,8 +32,25 @@ _STEP: Section = {
     "reason": Field((str,), "Why it is skipped, in words."),
 }
 
+_PARTS: Section = {
+    "weights_bytes": Field((int,), "The model's tensors."),
+    "kv_cache_bytes": Field((int,), "The cache of keys and values, for all parallel requests."),
+    "recurrent_bytes": Field((int,), "The states of recurrent layers, for all parallel requests."),
+    "compute_bytes": Field((int,), "Buffers of the computation."),
+    "output_bytes": Field((int,), "Logits handed back."),
+    "overhead_bytes": Field((int,), "What the engine's log does not count: the process, the context of a GPU."),
+}
+
+_SPEED: Section = {
+    "low": Field((float,), "Tokens per second of one request, at least."),
+    "high": Field((float,), "At most."),
+    "text": Field((str,), "What was assumed: bytes read for a token, bandwidth, and the fraction of it reached."),
+}
+
+_WAYS = ("quantisation", "context", "kv_cache", "gpus", "machine", "ram", "swap")
+
 PLAN: Section = {
-    "schema": Field((int,), "Version of this description.", (1,)),
+    "schema": Field((int,), "Version of this description.", (2,)),
     "tier": Field((str,), "The tier asked for."),
     "verdict": Field(
         (str,),
@@ -39,6 +58,7 @@ PLAN: Section = {
         ("fits", "fits_with_offload", "does_not_fit", "unknown"),
     ),
     "accelerator": Field((str,), "What computes.", ("cpu", "nvidia")),
+    "engine": Field((str,), "What serves.", ("llama_cpp", "vllm")),
     "findings": Field(
         (list,),
         "What a person should know. A plan with an error changes nothing on the host.",
@@ -52,25 +72,77 @@ PLAN: Section = {
     "steps": dict.fromkeys(("egress", "model_storage", "swap", "model_cache", "inference"), _STEP),
     "model": Field((dict, _NONE), "The result of model_info, without its findings."),
     "memory": {
-        "weights_bytes": Field((int,), "The model's tensors as held in memory."),
-        "kv_cache_bytes": Field((int,), "The cache of keys and values, for all parallel requests."),
-        "compute_bytes": Field((int,), "Buffers of the computation and of the logits."),
-        "runtime_bytes": Field((int,), "The process itself and its vocabulary; with GPUs, their contexts."),
-        "total_bytes": Field((int,), "The sum of these four."),
+        **_PARTS,
+        "total_bytes": Field((int,), "The sum of these, on all devices."),
         "ram_need_bytes": Field((int,), "The part that is in RAM."),
         "vram_need_bytes": Field((int,), "The part that is on GPUs."),
         "devices": Field(
             (list,),
-            "Each place with memory.",
+            "Each place with memory: the GPUs in use, and RAM as the last.",
             items={
-                "name": Field((str,), "RAM, or the GPU's number and name."),
-                "need_bytes": Field((int,), "What the plan puts there."),
+                "name": Field((str,), "host, or GPU and its number."),
+                "kind": Field((str,), "RAM, or the GPU's name."),
+                **_PARTS,
+                "need_bytes": Field((int,), "All that the plan puts there."),
                 "usable_bytes": Field((int,), "What a process can have there."),
             },
         ),
     },
+    "placement": {
+        "gpus": Field((list,), "Numbers of the GPUs in use."),
+        "layers": Field((int,), "Layers of the model."),
+        "gpu_layers": Field((int, _NONE), "Layers on GPUs, the output as one more; None for all of them."),
+        "cpu_expert_layers": Field((int,), "Layers, from the first on, whose experts are in RAM."),
+        "split": Field((list,), "llama.cpp on several GPUs: how many layers each has, the output as one more."),
+        "tensor_parallel": Field((int,), "vLLM: GPUs that share each layer."),
+        "pipeline_parallel": Field((int,), "vLLM: groups of GPUs that have some layers each."),
+        "cpu_offload_bytes": Field((int,), "vLLM: weights of each GPU that are in RAM."),
+        "kv_cache_type": Field((str,), "Type of the cells of the KV cache."),
+    },
     "context": Field((int, _NONE), "Tokens that one request may hold."),
     "parallel": Field((int,), "Requests served at once."),
+    "largest": {
+        "context": Field((int,), "The longest context that fits as well as the planned one; 0 where none does."),
+        "parallel": Field((int,), "The most requests at once that fit as well with the planned context."),
+    },
+    "speed": Field((dict, _NONE), "Expected tokens per second; None where a bandwidth is not known.", fields=_SPEED),
+    "host_memory": {
+        "load_path": Field((str,), "How the files are read.", ("mmap", "none", "dio", "safetensors")),
+        "need_bytes": Field((int,), "RAM while serving."),
+        "peak_bytes": Field((int,), "The most RAM while loading, page cache that may be dropped not counted."),
+        "usable_bytes": Field((int,), "RAM that the runtime can have, of the machine or its control group."),
+        "page_cache_bytes": Field((int,), "What the kernel keeps of the files while it has room."),
+        "largest_mapping_bytes": Field((int,), "The largest file mapped as a whole; 0 where none is."),
+        "overcommit_memory": Field((int, _NONE), "The vm.overcommit_memory that is needed; None: as it is."),
+        "shm_bytes": Field((int,), "What /dev/shm must hold."),
+        "build_bytes": Field((int,), "Disk for a build of the runtime."),
+    },
+    "alternatives": Field(
+        (list,),
+        "If it does not fit, or not wholly: up to three ways that would, that which costs least first.",
+        items={
+            "kind": Field((str,), "What changes.", _WAYS),
+            "text": Field((str,), "The change in words."),
+            "verdict": Field((str,), "As for the plan.", ("fits", "fits_with_offload")),
+            "quantization": Field((str,), "The quantisation then."),
+            "machine": Field((str,), "The machine of the catalogue, if that is the change."),
+            "context": Field((int,), "The context then."),
+            "parallel": Field((int,), "The requests at once then."),
+            "kv_cache_type": Field((str,), "The cells of the KV cache then."),
+            "weights_bytes": Field((int,), "The weights then."),
+            "devices": Field(
+                (list,),
+                "Each place with memory then.",
+                items={
+                    "name": Field((str,), "host, or GPU and its number."),
+                    "need_bytes": Field((int,), "All that would be there."),
+                    "usable_bytes": Field((int,), "What a process can have there."),
+                },
+            ),
+            "speed": Field((dict, _NONE), "Expected tokens per second then.", fields=_SPEED),
+        },
+    ),
+    "doubts": Field((list,), "What is not known of this model: then the figures are upper bounds."),
     "storage": {
         "kind": Field((str,), "A claimed disk, or a directory of a filesystem that is there.", ("disk", "directory")),
         "path": Field((str,), "Where models and swap lie."),
@@ -95,10 +167,10 @@ PLAN: Section = {
         "stall_seconds": Field((int,), "Without a byte for this long, the download reconnects."),
     },
     "runtime": {
-        "provider": Field((str,), "The inference engine.", ("llama_cpp",)),
+        "provider": Field((str,), "The inference engine.", ("llama_cpp", "vllm")),
         "version": Field((str,), "The release of its sources."),
-        "cmake": Field((dict,), "Options of the build."),
-        "archive": Field((str,), "Name of the built archive: same name, same content."),
+        "cmake": Field((dict,), "Options of the build; none for vLLM."),
+        "archive": Field((str,), "Name of the built archive: same name, same content. Empty for vLLM."),
         "user": Field((str,), "The system user that serves."),
         "host": Field((str,), "Address of the API."),
         "port": Field((int,), "Port of the API."),
@@ -117,7 +189,7 @@ PLAN: Section = {
     },
 }
 
-_NEED_A_MODEL = ("memory", "storage", "swap", "cache", "runtime", "acceptance")
+_NEED_A_MODEL = ("memory", "placement", "largest", "host_memory", "storage", "swap", "cache", "runtime", "acceptance")
 
 
 def problems(made: Mapping[str, Any]) -> list[str]:
@@ -148,6 +220,8 @@ def _check_field(value: Any, rule: Field, path: str) -> Iterator[str]:
         yield f"{path} is {value!r}, which is none of {rule.choices}"
     elif isinstance(value, int) and path.endswith("_bytes") and value < 0:
         yield f"{path} is negative"
+    elif rule.fields is not None and isinstance(value, Mapping):
+        yield from _check(value, rule.fields, path)
     elif rule.items is not None and isinstance(value, list):
         for number, entry in enumerate(value):
             yield from _check(entry, rule.items, f"{path}[{number}]")

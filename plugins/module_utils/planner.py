@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import (
-    placement,
+    fit_findings,
+    fit_sections,
     record,
     requirements,
     runtime_plan,
@@ -21,14 +22,19 @@ from ansible_collections.llmhost.core.plugins.module_utils import (
 from ansible_collections.llmhost.core.plugins.module_utils.egress import without_credentials
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, info, warning
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.host_room import machines, room_of_host, usable_ram
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent, read_intent
 from ansible_collections.llmhost.core.plugins.module_utils.model_facts import ModelFacts
-from ansible_collections.llmhost.core.plugins.module_utils.placement import Placement
-from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, format_gib, round_up
+from ansible_collections.llmhost.core.plugins.module_utils.sized_model import sized_model
+from ansible_collections.llmhost.core.plugins.module_utils.sizing import advice
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import UNKNOWN, Want
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import host_memory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
 from ansible_collections.llmhost.core.plugins.module_utils.storage_plan import StoragePlan
-from ansible_collections.llmhost.core.plugins.module_utils.swap_plan import SwapPlan
 
-SCHEMA = 1
+SCHEMA = 2
 MODELS_USER = "llmhost-models"
 STEPS = ("egress", "model_storage", "swap", "model_cache", "inference")
 
@@ -72,32 +78,43 @@ def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _with_model(
     host: HostFacts, model_facts: Mapping[str, Any], intent: Intent, accelerator: str, findings: list[Finding]
 ) -> dict[str, Any]:
-    model = ModelFacts.from_facts(model_facts)
+    sized = sized_model(model_facts)
+    model = sized.facts
+    engine = choose_engine(intent.engine, model.format, accelerator == "nvidia")
     # The place decides whether it can hold swap, and swap how large the place must be: first look without swap.
     rough = storage_plan.plan_storage(host, intent, storage_plan.need_bytes(model.total_bytes, 0))
     swap_file = f"{rough.path}/swapfile"
-    placed = placement.place(
-        host, model, intent, accelerator, swap_plan.budget(host, intent, rough.filesystem, swap_file)
+    room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file))
+    want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
+    fit = solve(sized.sizes, engine, room, want)
+    better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, machines()))
+    swap = swap_plan.plan_swap(host, intent, fit.ram_missing_bytes, rough.filesystem, swap_file)
+    loading = host_memory(
+        fit,
+        room,
+        sized.sizes.files_bytes,
+        sized.sizes.largest_file_bytes,
+        host.overcommit,
+        swap_plan.other_swap(host, swap_file) + swap.size_bytes,
     )
-    swap = swap_plan.plan_swap(host, intent, placed.ram_missing_bytes, rough.filesystem, swap_file)
     need = storage_plan.need_bytes(model.total_bytes, swap.size_bytes)
     storage = storage_plan.plan_storage(host, intent, need)
     findings = [
         *findings,
-        *_check_model(model, intent),
-        *_check_fit(host, model, intent, placed, swap),
+        *fit_findings.check_model(sized, intent, engine, accelerator),
+        *fit_findings.check_fit(host, sized, intent, fit, swap, better),
+        *fit_findings.check_loading(host, loading),
         *swap.findings,
         *storage.findings,
         *_inherited(model_facts),
     ]
     model_path = f"{storage.path}/models/{_snapshot(model)}"
     return {
-        **_frame(intent, accelerator, placed.verdict, findings),
+        **_frame(intent, accelerator, fit.verdict, findings),
+        "engine": engine,
         "steps": _steps(intent, swap.skip_reason),
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
-        "memory": _memory(placed),
-        "context": placed.context,
-        "parallel": intent.parallel,
+        **fit_sections.sections(host, sized, fit, loading, better),
         "storage": storage.as_dict(need),
         "swap": {
             "size_bytes": swap.size_bytes,
@@ -105,20 +122,23 @@ def _with_model(
             "swappiness": swap_plan.SWAPPINESS,
         },
         "cache": _cache(storage, intent, model_path),
-        "runtime": runtime_plan.runtime_dict(host, model, intent, placed, model_path),
+        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path),
         "acceptance": {"tokens_per_second": _promised_speed(intent, accelerator), "chat": model.chat_template},
         "egress": _egress(intent),
     }
 
 
 def _without_model(intent: Intent, accelerator: str, findings: list[Finding]) -> dict[str, Any]:
-    sections = ("model", "memory", "context", "storage", "swap", "cache", "runtime", "acceptance")
+    sections = ("model", *fit_sections.NAMES, "storage", "swap", "cache", "runtime", "acceptance")
     return {
-        **_frame(intent, accelerator, placement.UNKNOWN, findings),
-        "steps": _steps(intent, ""),
-        "parallel": intent.parallel,
-        "egress": _egress(intent),
+        **_frame(intent, accelerator, UNKNOWN, findings),
         **dict.fromkeys(sections),
+        "engine": choose_engine(intent.engine, GGUF, accelerator == "nvidia"),
+        "steps": _steps(intent, ""),
+        "parallel": intent.parallel or 1,
+        "alternatives": [],
+        "doubts": [],
+        "egress": _egress(intent),
     }
 
 
@@ -152,84 +172,12 @@ def _check_accelerator(host: HostFacts, intent: Intent, accelerator: str, before
     return []
 
 
-def _check_model(model: ModelFacts, intent: Intent) -> list[Finding]:
-    findings = []
-    if model.format != "gguf":
-        message = f"The model is {model.format}; the runtime of this release, llama.cpp, serves GGUF only."
-        findings.append(error("model.format", message, "Choose a repository with GGUF files, often named …-GGUF."))
-    if not (model.layers and model.weights_bytes and model.head_dim_k and model.context_length):
-        message = "The model's header lacks layers, weights, head size or context length; its memory cannot be planned."
-        findings.append(error("model.incomplete", message, "Choose another conversion of the model."))
-    if model.unsupported:
-        names = ", ".join(model.unsupported)
-        message = (
-            f"{model.architecture} has {names}, which this release does not size exactly: memory is an upper bound."
-        )
-        findings.append(warning("model.upper_bound", message, "The model may fit with a longer context than planned."))
-    elif model.sliding_window:
-        message = f"Only the last {model.sliding_window} tokens count on some layers: memory is an upper bound."
-        findings.append(info("model.upper_bound", message))
-    if not model.chat_template:
-        message = "The model has no chat template: the server falls back on a general one."
-        findings.append(
-            warning("model.no_chat_template", message, "Choose an instruct or chat variant to hold a chat.")
-        )
-    if intent.context is not None and model.context_length and intent.context > model.context_length:
-        message = f"llmhost_context is {intent.context}; the model was made for {model.context_length}, which is used."
-        findings.append(warning("context.reduced", message, "Lower llmhost_context, or choose a long-context variant."))
-    return findings
-
-
-def _check_fit(host: HostFacts, model: ModelFacts, intent: Intent, placed: Placement, swap: SwapPlan) -> list[Finding]:
-    if placed.verdict == placement.FITS:
-        return []
-    where = "VRAM" if placed.vram_need_bytes else "RAM"
-    need = placed.vram_need_bytes or placed.ram_need_bytes
-    room = sum(device.usable_bytes for device in placed.devices if (device.name != "RAM") == (where == "VRAM"))
-    has = f"{len(host.gpus)} GPU(s) with {format_gib(room)}" if where == "VRAM" else f"{format_gib(room)} usable"
-    what = f"{intent.model or model.request} needs {format_gib(need)} of {where} with a context of {placed.context}"
-    if placed.verdict == placement.OFFLOAD:
-        message = f"{what} at most; {model.layers + 1 - placed.gpu_layers} of {model.layers} layers go to RAM: slower."
-        return [warning("memory.offload", message, "Choose a smaller quantisation or a shorter context to avoid it.")]
-    swapped = f"swap is not possible ({swap.skip_reason})" if swap.skip_reason else f"swap may add {_allowed(intent)}"
-    beyond = placed.need.total_bytes - placed.need.weights_bytes
-    largest = max(0, room - beyond)
-    remedy = f"Choose a quantisation with weights of at most {format_gib(largest)}, a larger host"
-    if placed.context > 2048:
-        remedy += ", a lower llmhost_context"
-    if not swap.skip_reason:
-        variable = "llmhost_swap_max" if intent.swap_bytes is None else "llmhost_swap"
-        remedy += f", or {variable} of {format_gib(round_up(placed.ram_missing_bytes, GIB))} or more, which is slow"
-    return [error("memory.does_not_fit", f"{what}; this host has {has}, and {swapped}.", remedy + ".")]
-
-
-def _allowed(intent: Intent) -> str:
-    most = intent.swap_max_bytes if intent.swap_bytes is None else min(intent.swap_bytes, intent.swap_max_bytes)
-    return format_gib(most)
-
-
 def _steps(intent: Intent, no_swap: str) -> dict[str, dict[str, str]]:
     """Return what each role does. Steps with nothing to set still run, to take back what an earlier plan had set."""
     done = {step: {"action": "apply", "reason": ""} for step in STEPS}
     if no_swap:
         done["swap"] = {"action": "skip", "reason": no_swap}
     return done
-
-
-def _memory(placed: Placement) -> dict[str, Any]:
-    return {
-        "weights_bytes": placed.need.weights_bytes,
-        "kv_cache_bytes": placed.need.kv_cache_bytes,
-        "compute_bytes": placed.need.compute_bytes,
-        "runtime_bytes": placed.need.runtime_bytes,
-        "total_bytes": placed.need.total_bytes,
-        "ram_need_bytes": placed.ram_need_bytes,
-        "vram_need_bytes": placed.vram_need_bytes,
-        "devices": [
-            {"name": device.name, "need_bytes": device.need_bytes, "usable_bytes": device.usable_bytes}
-            for device in placed.devices
-        ],
-    }
 
 
 def _cache(storage: StoragePlan, intent: Intent, model_path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The runtime: how llama.cpp is built for this CPU, and with which arguments its server runs."""
+"""The runtime: how llama.cpp is built for this CPU, and with which arguments it or vLLM serves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, warning
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Cpu, HostFacts, Listener
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent
-from ansible_collections.llmhost.core.plugins.module_utils.memory_model import MICRO_BATCH, Settings
 from ansible_collections.llmhost.core.plugins.module_utils.model_facts import ModelFacts
-from ansible_collections.llmhost.core.plugins.module_utils.placement import DOES_NOT_FIT, OFFLOAD, Placement
-from ansible_collections.llmhost.core.plugins.module_utils.size import MIB, round_down
+from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
+from ansible_collections.llmhost.core.plugins.module_utils.sized_model import SizedModel
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, LLAMA_CPP, VLLM, Fit
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import HostMemory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import MICRO_BATCH
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_constants import CURRENT as VLLM_VERSION
 
-PROVIDER = "llama_cpp"
 VERSION = "0.3.36"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 """The source distribution of llama-cpp-python that carries the sources of llama.cpp."""
@@ -74,7 +76,7 @@ def archive_name(host: HostFacts, cmake: dict[str, str]) -> str:
         "cmake": cmake,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return f"{PROVIDER}-{VERSION}-{host.codename}-{host.machine}-cpu-{digest[:12]}"
+    return f"{LLAMA_CPP}-{VERSION}-{host.codename}-{host.machine}-cpu-{digest[:12]}"
 
 
 def served_name(model: ModelFacts) -> str:
@@ -88,59 +90,95 @@ def threads(host: HostFacts) -> int:
     return max(1, min(host.cpu.physical_cores, host.cpu.usable_cpus))
 
 
-def arguments(host: HostFacts, model: ModelFacts, intent: Intent, placement: Placement, model_path: str) -> list[str]:
+def arguments(
+    host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit, loading: HostMemory, model_path: str
+) -> list[str]:
     """Return everything after the server's name, but for the key file that the unit adds."""
-    settings = Settings(placement.context, intent.parallel)
+    if fit.engine == VLLM:
+        return _vllm_arguments(sized, intent, fit, model_path)
     count = str(threads(host))
     options = {
         "--model": model_path,
-        "--alias": served_name(model),
+        "--alias": served_name(sized.facts),
         "--host": intent.listen_host,
         "--port": str(intent.listen_port),
         # The server divides the context among its slots.
-        "--ctx-size": str(settings.context * settings.parallel),
-        "--parallel": str(settings.parallel),
+        "--ctx-size": str(fit.context * fit.parallel),
+        "--parallel": str(fit.parallel),
         "--threads": count,
         "--threads-batch": count,
         "--ubatch-size": str(MICRO_BATCH),
-        "--cache-type-k": settings.cell_type_k,
-        "--cache-type-v": settings.cell_type_v,
+        "--cache-type-k": fit.cache_type,
+        "--cache-type-v": fit.cache_type,
         # An architecture that the plan does not know may not have it; then the server finds out by itself.
-        "--flash-attn": "auto" if model.unsupported else "on",
-        "--load-mode": "mmap",
-        "--cache-ram": str(_prompt_cache(placement) // MIB),
+        "--flash-attn": "auto" if sized.sizes.shape.doubts else "on",
+        "--load-mode": loading.load_path,
+        "--cache-ram": str(_prompt_cache(fit) // MIB),
         # The plan has done the fitting: a server that shrinks its settings in silence would make it untrue.
         "--fit": "off",
+        **_gpu_options(host, fit),
     }
-    if placement.vram_need_bytes:
-        layers = str(placement.gpu_layers) if placement.verdict == OFFLOAD else "all"
-        options |= {"--n-gpu-layers": layers, "--split-mode": "layer"}
     switches = ["--no-kv-unified", "--jinja", "--metrics", "--no-slots", "--no-ui", "--offline"]
     return [part for option in options.items() for part in option] + switches
 
 
-def memory_max(placement: Placement) -> int | None:
+def _gpu_options(host: HostFacts, fit: Fit) -> dict[str, str]:
+    if not fit.gpus:
+        return {}
+    options = {"--n-gpu-layers": "all" if fit.gpu_layers is None else str(fit.gpu_layers), "--split-mode": "layer"}
+    if len(fit.gpus) < len(host.gpus):
+        options["--device"] = ",".join(f"CUDA{number}" for number in fit.gpus)
+    if len(fit.gpus) > 1:
+        options["--tensor-split"] = ",".join(str(places) for places in fit.split)
+    if fit.cpu_expert_layers:
+        options["--n-cpu-moe"] = str(fit.cpu_expert_layers)
+    return options
+
+
+def _vllm_arguments(sized: SizedModel, intent: Intent, fit: Fit, model_path: str) -> list[str]:
+    """Return the arguments of ``vllm serve``; the model is the directory of its files."""
+    options = {
+        "--model": str(PurePosixPath(model_path).parent),
+        "--served-model-name": served_name(sized.facts),
+        "--host": intent.listen_host,
+        "--port": str(intent.listen_port),
+        "--max-model-len": str(fit.context),
+        "--gpu-memory-utilization": f"{fit.memory_utilization:.2f}",
+        "--tensor-parallel-size": str(fit.tensor_parallel),
+        "--pipeline-parallel-size": str(fit.pipeline_parallel),
+    }
+    if fit.sequences:
+        options["--max-num-seqs"] = str(fit.sequences)
+    if fit.cache_type == "fp8":
+        options["--kv-cache-dtype"] = "fp8"
+    if fit.cpu_offload_bytes:
+        options["--cpu-offload-gb"] = str(fit.cpu_offload_bytes // GIB)
+    return [part for option in options.items() for part in option]
+
+
+def memory_max(fit: Fit) -> int | None:
     """Return the bound of the service's RAM: a server that leaks is stopped before the host is."""
-    return None if placement.verdict == DOES_NOT_FIT else placement.ram_usable_bytes
+    return None if fit.verdict == DOES_NOT_FIT else fit.ram_usable_bytes
 
 
 def runtime_dict(
-    host: HostFacts, model: ModelFacts, intent: Intent, placement: Placement, model_path: str
+    host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit, loading: HostMemory, model_path: str
 ) -> dict[str, Any]:
     """Return the plan's ``runtime``."""
-    cmake = cmake_options(host.cpu)
+    on_vllm = fit.engine == VLLM
+    cmake = {} if on_vllm else cmake_options(host.cpu)
     return {
-        "provider": PROVIDER,
-        "version": VERSION,
+        "provider": fit.engine,
+        "version": VLLM_VERSION if on_vllm else VERSION,
         "cmake": cmake,
-        "archive": archive_name(host, cmake),
+        "archive": "" if on_vllm else archive_name(host, cmake),
         "user": USER,
         "host": intent.listen_host,
         "port": intent.listen_port,
-        "served_name": served_name(model),
+        "served_name": served_name(sized.facts),
         "threads": threads(host),
-        "arguments": arguments(host, model, intent, placement, model_path),
-        "memory_max_bytes": memory_max(placement),
+        "arguments": arguments(host, sized, intent, fit, loading, model_path),
+        "memory_max_bytes": memory_max(fit),
     }
 
 
@@ -171,8 +209,8 @@ def check_listening(host: HostFacts, intent: Intent) -> list[Finding]:
     return findings
 
 
-def _prompt_cache(placement: Placement) -> int:
-    spare = max(0, placement.ram_usable_bytes - placement.ram_need_bytes)
+def _prompt_cache(fit: Fit) -> int:
+    spare = max(0, fit.ram_usable_bytes - fit.ram_need_bytes)
     return round_down(min(_PROMPT_CACHE_MOST, spare // 2), _PROMPT_CACHE_STEP)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, FeedForward, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+
 GIB = 2**30
 Facts = dict[str, Any]
 
@@ -183,10 +186,63 @@ def finished(host: Facts, plan: Facts) -> Facts:
     return facts
 
 
-def qwen3_32b(**fields: Any) -> Facts:
-    """Qwen3-32B at Q4_K_M; the shape is that of its published header."""
+def dense(
+    layers: int,
+    embedding: int,
+    feed_forward: int,
+    heads: int,
+    kv_heads: int,
+    head_dim: int,
+    vocab: int,
+    context: int,
+    weights_bytes: int,
+    token_embedding_bytes: int,
+    output_bytes: int,
+    architecture: str = "qwen3",
+    doubts: tuple[str, ...] = (),
+) -> Facts:
+    """The fields of a dense model with grouped-query attention that come from its header."""
+    attention = Attention(heads=heads, kv_heads=kv_heads, head_dim_k=head_dim, head_dim_v=head_dim)
+    layer = Layer(attention, None, FeedForward(length=feed_forward))
+    tied = not output_bytes
+    shape = Shape(architecture, embedding, vocab, context, (layer,) * layers, tied_embeddings=tied, doubts=doubts)
+    body = max(0, weights_bytes - token_embedding_bytes - output_bytes)
+    split = [body // layers + (body % layers if number == 0 else 0) for number in range(layers)]
+    weights = Weights(
+        token_embedding_bytes=token_embedding_bytes,
+        input_bytes=token_embedding_bytes,
+        output_bytes=output_bytes,
+        output_norm_bytes=0,
+        layers=tuple(LayerWeights(split_bytes=size) for size in split),
+        parameters=weights_bytes * 8 // 5,
+    )
     return {
-        "schema": 1,
+        "architecture": architecture,
+        "shape": shape.as_dict(),
+        "weights": weights.as_dict(),
+        "weights_bytes": weights.total_bytes,
+    }
+
+
+QWEN3_32B: Facts = {
+    "layers": 64,
+    "embedding": 5120,
+    "feed_forward": 25600,
+    "heads": 64,
+    "kv_heads": 8,
+    "head_dim": 128,
+    "vocab": 151936,
+    "context": 40960,
+    "weights_bytes": 19_756_000_000,
+    "token_embedding_bytes": 437_575_680,
+    "output_bytes": 638_131_200,
+}
+
+
+def qwen3_32b(changed: Facts | None = None, **fields: Any) -> Facts:
+    """Qwen3-32B at Q4_K_M; the shape is that of its published header, but for what is ``changed`` of it."""
+    return {
+        "schema": 2,
         "request": {
             "model": "Qwen/Qwen3-32B-GGUF:Q4_K_M",
             "revision": "main",
@@ -198,31 +254,19 @@ def qwen3_32b(**fields: Any) -> Facts:
         "path": None,
         "format": "gguf",
         "quantization": "Q4_K_M",
-        "architecture": "qwen3",
         "name": "Qwen3 32B",
         "parameters": 32_762_123_264,
-        "weights_bytes": 19_756_000_000,
         "total_bytes": 19_762_149_024,
         "largest_file_bytes": 19_762_149_024,
+        "header_bytes": 6_000_000,
         "files": [{"name": "Qwen3-32B-Q4_K_M.gguf", "size_bytes": 19_762_149_024, "sha256": "0" * 64, "git_oid": None}],
         "tensor_types": {"Q4_K": 14_000_000_000, "Q6_K": 5_756_000_000},
-        "token_embedding_bytes": 437_575_680,
-        "output_bytes": 638_131_200,
-        "tied_embeddings": False,
-        "layers": 64,
-        "embedding_length": 5120,
-        "feed_forward_length": 25600,
-        "head_count": 64,
-        "head_count_kv": 8,
-        "head_dim_k": 128,
-        "head_dim_v": 128,
-        "context_length": 40960,
-        "vocab_size": 151936,
-        "expert_count": 0,
-        "expert_used_count": 0,
-        "sliding_window": None,
+        **dense(**{**QWEN3_32B, **(changed or {})}),
+        "pinned": True,
+        "variants": [],
+        "projectors": [],
+        "planned_only": False,
         "chat_template": True,
-        "unsupported": [],
         "license": "apache-2.0",
         "gated": False,
         "private": False,
@@ -231,11 +275,26 @@ def qwen3_32b(**fields: Any) -> Facts:
     }
 
 
-def nonsense(**fields: Any) -> Facts:
+def nonsense(context: int = 4096, **fields: Any) -> Facts:
     """The small generated model of the demo."""
     name = "demo-nonsense-Q8_0.gguf"
+    shape = {
+        "layers": 10,
+        "embedding": 512,
+        "feed_forward": 1408,
+        "heads": 8,
+        "kv_heads": 4,
+        "head_dim": 64,
+        "vocab": 4100,
+        "context": context,
+        "weights_bytes": 37_000_000,
+        "token_embedding_bytes": 2_200_000,
+        "output_bytes": 2_200_000,
+        "architecture": "llama",
+    }
     return (
         qwen3_32b(
+            shape,
             request={
                 "model": "llmhost/demo-nonsense-GGUF:Q8_0",
                 "revision": "main",
@@ -243,24 +302,11 @@ def nonsense(**fields: Any) -> Facts:
             },
             repo="llmhost/demo-nonsense-GGUF",
             quantization="Q8_0",
-            architecture="llama",
             name="Nonsense",
             parameters=35_000_000,
-            weights_bytes=37_000_000,
             total_bytes=38_000_000,
             largest_file_bytes=38_000_000,
             files=[{"name": name, "size_bytes": 38_000_000, "sha256": "0" * 64, "git_oid": None}],
-            token_embedding_bytes=2_200_000,
-            output_bytes=2_200_000,
-            layers=10,
-            embedding_length=512,
-            feed_forward_length=1408,
-            head_count=8,
-            head_count_kv=4,
-            head_dim_k=64,
-            head_dim_v=64,
-            context_length=4096,
-            vocab_size=4100,
         )
         | fields
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
@@ -69,7 +69,32 @@ class Weights:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return asdict(self)
+        facts = asdict(self)
+        return {**facts, "layers": list(facts["layers"]), "draft_layers": list(facts["draft_layers"])}
+
+
+def scaled(weights: Weights, numerator: int, denominator: int) -> Weights:
+    """Return the weights with every size multiplied, rounded up."""
+
+    def times(size: int) -> int:
+        return -(-size * numerator // denominator)
+
+    def layers(given: tuple[LayerWeights, ...]) -> tuple[LayerWeights, ...]:
+        return tuple(
+            LayerWeights(times(layer.split_bytes), times(layer.replicated_bytes), times(layer.expert_bytes))
+            for layer in given
+        )
+
+    return replace(
+        weights,
+        token_embedding_bytes=times(weights.token_embedding_bytes),
+        input_bytes=times(weights.input_bytes),
+        output_bytes=times(weights.output_bytes),
+        output_norm_bytes=times(weights.output_norm_bytes),
+        layers=layers(weights.layers),
+        draft_layers=layers(weights.draft_layers),
+        exact=False,
+    )
 
 
 _LAYER_FIELDS = ("split_bytes", "replicated_bytes", "expert_bytes")

@@ -1,0 +1,50 @@
+"""What a host has room for: its facts as the sizing engine reads them."""
+
+from __future__ import annotations
+
+import functools
+
+from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Machine
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts, usable_vram
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import GpuRoom, Room
+
+# What is left to the system: sshd, journal, page tables, and the page cache that keeps the machine responsive.
+_RESERVE_SHARE = 20
+_RESERVE_LEAST, _RESERVE_MOST = 768 * MIB, 4 * GIB
+# Figures that come from a measurement are rounded, so that another kernel does not change the plan by some pages.
+_GRAIN = 64 * MIB
+
+
+def room_of_host(host: HostFacts, swap_budget: int) -> Room:
+    """Return the room of a host; ``swap_budget`` is the swap that may stand in for RAM that is not there."""
+    return Room(
+        gpus=tuple(gpu_room(gpu.name, gpu.vram_bytes) for gpu in host.gpus),
+        ram_bytes=usable_ram(host.memory_bytes),
+        swap_bytes=swap_budget,
+        machine_ram_bytes=host.machine_memory_bytes,
+    )
+
+
+def usable_ram(memory_bytes: int) -> int:
+    """Return the RAM that the runtime may fill: that of the machine or its cgroup, less what the system needs."""
+    reserve = min(max(memory_bytes // _RESERVE_SHARE, _RESERVE_LEAST), _RESERVE_MOST)
+    return round_down(max(0, memory_bytes - reserve), _GRAIN)
+
+
+@functools.lru_cache(maxsize=1024)
+def gpu_room(name: str, vram_bytes: int) -> GpuRoom:
+    """Return the room on a GPU of that name that is sold with so many bytes."""
+    spec = gpu_of_facts(name, vram_bytes)
+    usable = usable_vram(name, vram_bytes)
+    return (
+        GpuRoom(name, usable, vram_bytes, spec.bandwidth_gbs, spec.capability)
+        if spec
+        else GpuRoom(name, usable, vram_bytes)
+    )
+
+
+def machines() -> tuple[Machine, ...]:
+    """Return the machines that may be advised."""
+    return ()

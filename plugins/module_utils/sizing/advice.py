@@ -1,0 +1,182 @@
+"""What would make a model fit that does not, or only with a part of it in RAM: the three ways that cost users least.
+
+Each way is computed by the same search as the plan, so it carries a whole answer, not an estimate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, format_gib
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, FITS, LLAMA_CPP, Fit, Want
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import solve
+
+MOST_WAYS = 3
+QUANTISATION, CONTEXT, CELLS, GPUS, MACHINE, RAM = "quantisation", "context", "kv_cache", "gpus", "machine", "ram"
+
+_MOST_GPUS = 8
+_RAM_SIZES = tuple(size * GIB for size in (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way. ``loss`` ranks: about the percent of quality, or of what else users want, that it costs."""
+
+    kind: str
+    text: str
+    loss: float
+    fit: Fit
+    quantization: str = ""
+    machine: str = ""
+    weights_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A host that can be had, for the way to another one."""
+
+    name: str
+    room: Room
+    cost: float
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What was asked, and the answer that is not good enough. ``usable_ram`` gives what is usable of a size of RAM."""
+
+    sizes: ModelSizes
+    engine: str
+    room: Room
+    want: Want
+    fit: Fit
+    usable_ram: Callable[[int], int]
+    machines: tuple[Machine, ...] = ()
+
+    def better(self, fit: Fit) -> bool:
+        """Whether that is an improvement that is worth a sentence."""
+        return fit.verdict == FITS and not fit.ram_missing_bytes
+
+
+def ways(problem: Problem) -> tuple[Way, ...]:
+    """Return the three best ways, one of a kind, that which costs least first. A model that fits needs none."""
+    if problem.fit.verdict == FITS and not problem.fit.ram_missing_bytes:
+        return ()
+    found: dict[str, Way] = {}
+    for way in _all(problem):
+        if way.kind not in found or way.loss < found[way.kind].loss:
+            found[way.kind] = way
+    return tuple(sorted(found.values(), key=lambda way: (way.loss, way.kind))[:MOST_WAYS])
+
+
+def _all(problem: Problem) -> Iterator[Way]:
+    yield from _cells(problem)
+    yield from _context(problem)
+    yield from _quantisation(problem)
+    yield from _gpus(problem)
+    yield from _ram(problem)
+    yield from _machine(problem)
+
+
+def _cells(problem: Problem) -> Iterator[Way]:
+    """Smaller cells of the KV cache: q8_0 is hardly noticed, q4_0 is."""
+    losses = {"q8_0": 0.5, "q4_0": 5.0} if problem.engine == LLAMA_CPP else {"fp8": 0.5}
+    for cells, loss in losses.items():
+        if cells == problem.want.cache_type:
+            continue
+        fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(cache_type=cells))
+        if problem.better(fit):
+            text = f"{cells} cells of the KV cache, with a context of {fit.context}"
+            yield _way(CELLS, text, loss, fit, problem.sizes)
+            return
+
+
+def _context(problem: Problem) -> Iterator[Way]:
+    """A shorter context than the one asked for."""
+    wanted = problem.want.context
+    if wanted is None:
+        return
+    fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(context=None))
+    context = max(fit.context, min(fit.largest_context, wanted))
+    if problem.better(fit) and context < wanted:
+        fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(context=context))
+        yield _way(
+            CONTEXT,
+            f"a context of {context} instead of {wanted}",
+            1 + 2 * math.log2(wanted / context),
+            fit,
+            problem.sizes,
+        )
+
+
+def _quantisation(problem: Problem) -> Iterator[Way]:
+    """The best smaller quantisation of the same repository."""
+    own = problem.sizes.files_bytes
+    smaller = sorted(
+        (variant for variant in problem.sizes.variants if variant.size_bytes < own), key=lambda one: -one.size_bytes
+    )
+    for variant in smaller:
+        other = problem.sizes.other(variant)
+        fit = solve(other, problem.engine, problem.room, problem.want)
+        if problem.better(fit):
+            text = f"{variant.label} of the same repository ({format_gib(variant.size_bytes)})"
+            loss = max(0.1, quality_loss(other.bits_per_weight) - quality_loss(problem.sizes.bits_per_weight))
+            yield _way(QUANTISATION, text, loss, fit, other)
+            return
+
+
+def quality_loss(bits_per_weight: float) -> float:
+    """Return about how many percent worse a model of that many bits per weight predicts text than at 16 bits.
+
+    2.8 at 4.9 bits (Q4_K_M), and half of it with every half bit more: fits the perplexities of Llama 3 8B in
+    ``tools/perplexity/README.md`` of llama.cpp (q6_K 0.3, q5_K_M 0.9, q4_K_M 2.8, q3_K_M 10).
+    """
+    return 2.8 * 2.0 ** (2 * (4.9 - bits_per_weight)) if bits_per_weight else 2.8
+
+
+def _gpus(problem: Problem) -> Iterator[Way]:
+    """More GPUs like the largest there is."""
+    gpus = problem.room.gpus
+    if not gpus:
+        return
+    one = max(gpus, key=lambda gpu: gpu.usable_bytes)
+    for count in range(1, _MOST_GPUS + 1 - len(gpus)):
+        room = replace(problem.room, gpus=(*gpus, *(one,) * count))
+        fit = solve(problem.sizes, problem.engine, room, problem.want)
+        if problem.better(fit):
+            text = f"{len(gpus) + count} GPUs instead of {len(gpus)}, {count} more {one.name}"
+            yield _way(GPUS, text, 8.0 * count, fit, problem.sizes)
+            return
+
+
+def _ram(problem: Problem) -> Iterator[Way]:
+    """More RAM, where that makes the difference."""
+    if problem.fit.verdict != DOES_NOT_FIT and not problem.fit.ram_missing_bytes:
+        return
+    for size in _RAM_SIZES:
+        usable = problem.usable_ram(size)
+        if usable <= problem.room.ram_bytes:
+            continue
+        fit = solve(problem.sizes, problem.engine, replace(problem.room, ram_bytes=usable), problem.want)
+        if fit.verdict != DOES_NOT_FIT and not fit.ram_missing_bytes:
+            slow = " (with a part of the model in it, slower)" if fit.verdict != FITS else ""
+            yield _way(
+                RAM, f"{format_gib(size)} of RAM{slow}", 6.0 if fit.verdict == FITS else 20.0, fit, problem.sizes
+            )
+            return
+
+
+def _machine(problem: Problem) -> Iterator[Way]:
+    """The least machine of the catalogue."""
+    for machine in sorted(problem.machines, key=lambda machine: (machine.cost, machine.name)):
+        fit = solve(problem.sizes, problem.engine, machine.room, problem.want._replace(accelerator="nvidia"))
+        if problem.better(fit):
+            yield _way(MACHINE, f"the machine {machine.name}", 12.0 + machine.cost, fit, problem.sizes, machine.name)
+            return
+
+
+def _way(kind: str, text: str, loss: float, fit: Fit, sizes: ModelSizes, machine: str = "") -> Way:
+    return Way(kind, text, loss, fit, sizes.quantization, machine, sizes.weights.total_bytes)

@@ -1,0 +1,233 @@
+"""The best settings of llama.cpp for a model on a host: GPUs, context, KV cells, and what stays in RAM.
+
+What is tried on GPUs, in this order (the first that fits is taken):
+
+1. all layers on as few GPUs as hold the context wanted, with f16 cells;
+2. ``auto`` alone: a shorter context on all GPUs, but no shorter than ``GOOD_CONTEXT``;
+3. q8_0 cells on all GPUs, unless the user named a type (``auto``: up to ``GOOD_CONTEXT``);
+4. the experts of the first layers in RAM, as few as need be: each token reads a few of them, so that costs least;
+5. whole layers in RAM, as few as need be;
+6. else it does not fit, and the figures are those of the least that was wanted on all GPUs.
+
+On a CPU: f16 cells without swap, then q8_0 cells, then with swap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import (
+    DOES_NOT_FIT,
+    FITS,
+    GOOD_CONTEXT,
+    LLAMA_CPP,
+    MOST_PARALLEL,
+    OFFLOAD,
+    Fit,
+    Want,
+    least_context,
+    room_of,
+    target_context,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import Choice, LlamaModel
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.search import largest, smallest
+
+AUTO_STEP, CELL_STEP = 1024, 256
+"""A context that the planner chooses is a multiple of the first; the largest that fits is one of the second."""
+DEFAULT_CELLS, SMALLER_CELLS = "f16", "q8_0"
+_MOST_SEQUENCES = 256
+
+Find = Callable[[int, int, str], Choice | None]
+"""From context, parallel sequences and cell type to the settings that fit with them."""
+
+
+class _Reach(NamedTuple):
+    """The longest context and the most sequences, and the RAM that the larger of both takes."""
+
+    context: int
+    parallel: int
+    ram_bytes: int
+
+
+def fit_llama(model: LlamaModel, room: Room, want: Want) -> Fit:
+    """Return the best settings for that model on that host."""
+    return _Search(model, room, want).answer()
+
+
+class _Search:
+    """One search; ``verdict`` and ``find`` follow from what was found: how the largest context is looked for."""
+
+    def __init__(self, model: LlamaModel, room: Room, want: Want) -> None:
+        self.model, self.room, self.want = model, room, want
+        self.target = target_context(want, model.shape.context_length)
+        self.least = least_context(want, self.target)
+        self.parallel = want.parallel or 1
+        self.cells = want.cache_type or DEFAULT_CELLS
+        self.all_gpus = tuple(range(len(room.gpus)))
+
+    def answer(self) -> Fit:
+        on_gpus = self.want.accelerator == "nvidia" and bool(self.room.gpus)
+        return self._on_gpus() if on_gpus else self._on_cpu()
+
+    # --- On GPUs
+
+    def _on_gpus(self) -> Fit:
+        # What fits on GPUs alone is the same for every host with these GPUs, whatever its RAM.
+        key = (self.room.gpus, self.want)
+        whole = self.model.whole.get(key, self)
+        if whole is self:
+            whole = self.model.whole[key] = _Search(self.model, self.room.without_ram_limit(), self.want).whole()
+        if isinstance(whole, Fit):
+            if whole.most_ram_bytes <= self.room.ram_and_swap_bytes:
+                return replace(whole, ram_usable_bytes=self.room.ram_bytes)
+            whole = self.whole()
+            if whole is not None:
+                return whole
+        choice = self._longest(self._offloaded, self.cells, self.least, self._good())
+        if choice is not None:
+            return self._found(OFFLOAD, self.all_gpus, choice, self._offloaded)
+        choice = self._balanced(self.all_gpus, Choice(self.least, self.parallel, self.cells, len(self.all_gpus)))
+        return self._fit(DOES_NOT_FIT, self.all_gpus, choice)
+
+    def _good(self) -> int:
+        return self.target if self.want.context is not None else min(self.target, GOOD_CONTEXT)
+
+    def whole(self) -> Fit | None:
+        """Return the best settings with every layer on GPUs, or None where there are none."""
+        for gpus in self.room.sets():
+            choice = self._whole(gpus)(self.target, self.parallel, self.cells)
+            if choice is not None:
+                return self._found(FITS, gpus, choice, self._whole(gpus))
+        everywhere, good = self._whole(self.all_gpus), self._good()
+        choice = self._longest(everywhere, self.cells, good, self.target)
+        if choice is None:
+            cells = SMALLER_CELLS if self.want.cache_type is None else self.cells
+            choice = self._longest(everywhere, cells, self.least, good)
+        return None if choice is None else self._found(FITS, self.all_gpus, choice, everywhere)
+
+    def _whole(self, gpus: tuple[int, ...]) -> Find:
+        """Return how to find settings with every layer on those GPUs."""
+
+        def find(context: int, parallel: int, cells: str) -> Choice | None:
+            choice = self._balanced(gpus, Choice(context, parallel, cells, len(gpus)))
+            return choice if self._holds(gpus, choice) and self._ram_holds(choice) else None
+
+        return find
+
+    def _offloaded(self, context: int, parallel: int, cells: str) -> Choice | None:
+        """Leave experts in RAM, and then layers, as few as need be."""
+        base = Choice(context, parallel, cells, len(self.all_gpus))
+        key = (self.room.gpus, base)
+        known = self.model.offloaded
+        if key not in known:
+            known[key] = self._least_offload(base)
+        choice = known[key]
+        return choice if choice is not None and self._ram_holds(choice) else None
+
+    def _least_offload(self, base: Choice) -> Choice | None:
+        layers = self.model.places - 1
+        with_experts = any(self.model.expert_bytes)
+
+        def expert_choice(count: int) -> Choice:
+            return self._balanced(self.all_gpus, base._replace(cpu_expert_layers=count))
+
+        def layer_choice(on_gpus: int) -> Choice:
+            experts = layers if with_experts else 0
+            return self._balanced(self.all_gpus, base._replace(gpu_layers=on_gpus, cpu_expert_layers=experts))
+
+        if with_experts:
+            count = smallest(lambda count: self._holds(self.all_gpus, expert_choice(count)), 1, layers)
+            if count is not None:
+                return expert_choice(count)
+        on_gpus = largest(lambda count: self._holds(self.all_gpus, layer_choice(count)), 0, layers)
+        return None if on_gpus is None else layer_choice(on_gpus)
+
+    def _balanced(self, gpus: tuple[int, ...], choice: Choice) -> Choice:
+        return self.model.balanced(choice, room_of(gpus, self.room))
+
+    def _holds(self, gpus: tuple[int, ...], choice: Choice) -> bool:
+        rows = self.model.allocation(choice).gpus
+        return all(row.total_bytes <= self.room.gpus[at].usable_bytes for row, at in zip(rows, gpus, strict=True))
+
+    def _ram_holds(self, choice: Choice) -> bool:
+        return self.model.allocation(choice).host.total_bytes <= self.room.ram_and_swap_bytes
+
+    # --- On a CPU
+
+    def _on_cpu(self) -> Fit:
+        found = self._longest(self._in_ram, self.cells, self.least, self.target)
+        if found is None and self.want.cache_type is None:
+            found = self._longest(self._in_ram, SMALLER_CELLS, self.least, self.least)
+        if found is not None:
+            return self._found(FITS, (), found, self._in_ram)
+        choice = Choice(self.least, self.parallel, self.cells, 0)
+        if self._ram_holds(choice):
+            return self._found(FITS, (), choice, self._in_ram_and_swap)
+        return self._fit(DOES_NOT_FIT, (), choice)
+
+    def _in_ram(self, context: int, parallel: int, cells: str) -> Choice | None:
+        choice = Choice(context, parallel, cells, 0)
+        return choice if self.model.allocation(choice).host.total_bytes <= self.room.ram_bytes else None
+
+    def _in_ram_and_swap(self, context: int, parallel: int, cells: str) -> Choice | None:
+        choice = Choice(context, parallel, cells, 0)
+        return choice if self._ram_holds(choice) else None
+
+    # --- The answer
+
+    def _longest(self, find: Find, cells: str, least: int, most: int) -> Choice | None:
+        """Return the settings with the longest context from ``least`` to ``most`` tokens."""
+        context = largest(lambda size: find(size, self.parallel, cells) is not None, least, most, AUTO_STEP)
+        return None if context is None else find(context, self.parallel, cells)
+
+    def _found(self, verdict: str, gpus: tuple[int, ...], choice: Choice, find: Find) -> Fit:
+        if self.want.parallel is None:
+            choice = self._more_parallel(choice, find)
+        # One GPU may hold what is wanted; all of them hold the most.
+        finds = [find] if verdict != FITS or len(gpus) == len(self.all_gpus) else [find, self._whole(self.all_gpus)]
+        reaches = [self._reach(one, choice) for one in finds]
+        return replace(
+            self._fit(verdict, gpus, choice),
+            largest_context=max(reach.context for reach in reaches),
+            largest_parallel=max(reach.parallel for reach in reaches),
+            most_ram_bytes=max(reach.ram_bytes for reach in reaches),
+        )
+
+    def _reach(self, find: Find, choice: Choice) -> _Reach:
+        """Return how far context and parallelism go, each with the rest of the choice as it is."""
+        cells, most = choice.cache_type, max(self.model.shape.context_length, choice.context)
+        context = largest(lambda size: find(size, choice.parallel, cells) is not None, choice.context, most, CELL_STEP)
+        parallel = largest(
+            lambda count: find(choice.context, count, cells) is not None, choice.parallel, _MOST_SEQUENCES
+        )
+        ends = (
+            choice,
+            find(context or choice.context, choice.parallel, cells),
+            find(choice.context, parallel or choice.parallel, cells),
+        )
+        in_ram = max(self.model.allocation(end).host.total_bytes for end in ends if end is not None)
+        return _Reach(context or choice.context, parallel or choice.parallel, in_ram)
+
+    def _more_parallel(self, choice: Choice, find: Find) -> Choice:
+        most = largest(lambda count: find(choice.context, count, choice.cache_type) is not None, 1, MOST_PARALLEL)
+        return find(choice.context, most or 1, choice.cache_type) or choice
+
+    def _fit(self, verdict: str, gpus: tuple[int, ...], choice: Choice) -> Fit:
+        return Fit(
+            verdict=verdict,
+            engine=LLAMA_CPP,
+            context=choice.context,
+            parallel=choice.parallel,
+            cache_type=choice.cache_type,
+            allocation=self.model.allocation(choice),
+            gpus=gpus,
+            usable_bytes=room_of(gpus, self.room),
+            ram_usable_bytes=self.room.ram_bytes,
+            gpu_layers=choice.gpu_layers,
+            places=self.model.places,
+            cpu_expert_layers=choice.cpu_expert_layers,
+            split=choice.split,
+        )

@@ -1,0 +1,41 @@
+"""Searching a range of numbers of which the smaller ones fit, and the larger ones do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Fits = Callable[[int], bool]
+
+
+def largest(fits: Fits, least: int, most: int, step: int = 1) -> int | None:
+    """Return the largest number that fits: ``most`` itself, or a multiple of ``step`` between, or ``least``, or None.
+
+    Takes about log2 of the steps in the range calls.
+    """
+    if most < least:
+        return None
+    if fits(most):
+        return most
+    low, high = -(-least // step), (most - 1) // step
+    if low > high or not fits(low * step):
+        return least if least < min(most, low * step) and fits(least) else None
+    while low < high:
+        middle = (low + high + 1) // 2
+        if fits(middle * step):
+            low = middle
+        else:
+            high = middle - 1
+    return low * step
+
+
+def smallest(fits: Fits, least: int, most: int) -> int | None:
+    """Return the smallest number that fits, where every larger one does too; None where even ``most`` does not."""
+    if most < least or not fits(most):
+        return None
+    while least < most:
+        middle = (least + most) // 2
+        if fits(middle):
+            most = middle
+        else:
+            least = middle + 1
+    return least

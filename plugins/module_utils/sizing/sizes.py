@@ -1,0 +1,62 @@
+"""A model in the sizes that it can have: its own, and those of its other quantisations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import LlamaModel
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import VllmModel
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights, scaled
+
+GGUF = "gguf"
+
+
+class Variant(NamedTuple):
+    """One quantisation of a repository, by its label and the size of its files."""
+
+    label: str
+    size_bytes: int
+
+
+class ModelSizes:
+    """A model with the files that were read, and what follows for the quantisations whose headers were not."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        weights: Weights,
+        model_format: str = GGUF,
+        quantization: str = "",
+        variants: tuple[Variant, ...] = (),
+        files_bytes: int = 0,
+        largest_file_bytes: int = 0,
+    ) -> None:
+        """Take a model of that shape and those weights; ``variants`` are the quantisations of the same repository."""
+        self.shape = shape
+        self.weights = weights
+        self.format = model_format
+        self.quantization = quantization
+        self.variants = variants
+        self.files_bytes = files_bytes or weights.total_bytes
+        self.largest_file_bytes = largest_file_bytes or self.files_bytes
+        self.llama = LlamaModel(shape, weights)
+        self.vllm = VllmModel(shape, weights)
+        self._others: dict[Variant, ModelSizes] = {}
+
+    @property
+    def bits_per_weight(self) -> float:
+        """What a parameter takes on average; 0 where their number is not known."""
+        return self.weights.total_bytes * 8 / self.weights.parameters if self.weights.parameters else 0.0
+
+    def other(self, variant: Variant) -> ModelSizes:
+        """Return the same model in another quantisation: every tensor in proportion to the size of the files.
+
+        Quantisations differ in their mixes, so a layer may be some percent off, and the sum hardly.
+        """
+        found = self._others.get(variant)
+        if found is None:
+            weights = scaled(self.weights, variant.size_bytes, max(1, self.files_bytes))
+            found = ModelSizes(self.shape, weights, self.format, variant.label, (), variant.size_bytes)
+            self._others[variant] = found
+        return found
