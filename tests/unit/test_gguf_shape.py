@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
@@ -12,6 +11,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape imp
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 
 from tests.tools.architectures import SMALL, write_sparse
+from tests.unit.shape_text import kept
 
 # What a layer keeps: of each token, and of each sequence.
 PATTERNS = {
@@ -25,7 +25,7 @@ PATTERNS = {
     "deepseek2": ["latent 576"] * 6,
     "phi3": ["full 512+512"] * 6,
     "cohere2": [*["sliding:2048 128+128"] * 3, "full 128+128", *["sliding:2048 128+128"] * 2],
-    "deci": ["full 256+256", *["nothing"] * 2] * 3,
+    "deci": ["full 256+256", "nothing", "nothing", "full 256+256"] * 2 + ["full 256+256"],
     "qwen35": [*["gated_delta_net 6144+65536"] * 3, "full 256+256"] * 2,
     "qwen3next": [*["gated_delta_net 6144+65536"] * 3, "full 256+256"] * 2,
     "granitehybrid": [*["mamba2 3840+131072"] * 3, "full 256+256"] * 2,
@@ -36,23 +36,6 @@ PATTERNS = {
     "nemotron_h": ["mamba2 6144+131072", "nothing", "mamba2 6144+131072", "full 256+256"] * 2 + ["mamba2 6144+131072"],
     "falcon-h1": ["full 256+256 mamba2 3072+98304"] * 6,
 }
-
-
-def kept(shape: Shape) -> list[str]:
-    """Say of each layer what it keeps."""
-    return [" ".join(_kept(layer.attention, layer.recurrent)) or "nothing" for layer in shape.layers]
-
-
-def _kept(attention: Any, recurrent: Any) -> list[str]:
-    parts = []
-    if attention and attention.stores_cache:
-        window = f":{attention.window}" if attention.window else ""
-        key, value = attention.kv_heads * attention.head_dim_k, attention.kv_heads * attention.head_dim_v
-        row = str(attention.kv_lora_rank + attention.rope_dim) if attention.kind == "latent" else f"{key}+{value}"
-        parts.append(f"{attention.kind}{window} {row}")
-    if recurrent:
-        parts.append(f"{recurrent.kind} {recurrent.conv_elements}+{recurrent.state_elements}")
-    return parts
 
 
 def header_of(path: Path) -> GgufHeader:
