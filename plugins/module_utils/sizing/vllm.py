@@ -119,6 +119,8 @@ def allocate_vllm(shape: Shape, weights: Weights, settings: VllmSettings, gpu: V
     blocks = layout.blocks([rank.pool_bytes for rank in ranks])
     largest = max(layout.block_bytes, default=0)
     needed = layout.blocks_needed(max(settings.max_model_len, 1), step.tokens)
+    concurrency = blocks / needed if needed else 0.0
+    by_concurrency = bool(settings.constants["tokens_by_concurrency"])
     found = VllmAllocation(
         ranks=tuple(rank for rank in ranks for _ in range(max(settings.tensor_parallel, 1))),
         batch=step,
@@ -128,8 +130,8 @@ def allocate_vllm(shape: Shape, weights: Weights, settings: VllmSettings, gpu: V
         blocks=blocks,
         cache_bytes=blocks * largest,
         needed_bytes=needed * largest,
-        cache_tokens=layout.cached_tokens(blocks),
-        max_concurrency=blocks / needed if needed else 0.0,
+        cache_tokens=int(concurrency * settings.max_model_len) if by_concurrency else layout.cached_tokens(blocks),
+        max_concurrency=concurrency,
         max_context=_max_context(shape, layout, blocks, step),
         verdict=STARTS,
         message="",
@@ -145,16 +147,25 @@ def _ranks(
 ) -> list[RankBytes]:
     """One rank of each stage: those of a stage are alike."""
     constants = settings.constants
-    parallel = settings.tensor_parallel
-    outside = constants["non_torch_1" if parallel < 2 else "non_torch_2" if parallel < 4 else "non_torch_4"]
+    outside, context = _outside(settings)
     share = int(gpu.memory_bytes * settings.utilization)
     found = []
-    for number, on_rank in enumerate(rank_weights(shape, weights, settings, stages)):
+    for number, on_rank in enumerate(rank_weights(shape, weights, settings, gpu, stages)):
         peak = activation_bytes(shape, weights, settings, gpu, step, last_stage=number == len(stages) - 1)
-        graphs = graph_bytes(shape, settings, step, len(stages[number]))
+        graphs = graph_bytes(shape, settings, step, stages[number])
         pool = share - on_rank - peak - outside - (graphs if constants["graphs_in_share"] else 0)
-        found.append(RankBytes(on_rank, peak, outside, graphs, constants["context"], share, pool))
+        found.append(RankBytes(on_rank, peak, outside, graphs, context, share, pool))
     return found
+
+
+def _outside(settings: VllmSettings) -> tuple[int, int]:
+    """Bytes that PyTorch does not know of: inside of the share, and outside of it."""
+    constants, parallel = settings.constants, settings.tensor_parallel
+    if parallel > 1:
+        return constants["non_torch_2" if parallel < 4 else "non_torch_4"], constants["context_2"]
+    if settings.pipeline_parallel > 1:
+        return constants["non_torch_pipeline"], constants["context_2"]
+    return constants["non_torch_1"], constants["context_1"]
 
 
 def _max_context(shape: Shape, layout: CacheLayout, blocks: int, step: Batch) -> int:

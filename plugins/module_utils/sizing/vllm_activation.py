@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import KIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import Batch, VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import (
+    CHUNKED_OVER,
+    Batch,
+    VllmGpu,
+    VllmSettings,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_tower import Tower
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_weights import is_mxfp4
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 
 _MOST_PROCESSORS = 188
@@ -18,29 +25,29 @@ _MOST_PROCESSORS = 188
 _HIDDEN_COPIES = 4
 """Hidden states alive in a compiled layer: its input, the residual, the output of attention, the norm's output."""
 
-_PIXEL_BYTES = 56 * 56 * 3
-"""Pixels a token of an image stands for, at most (Gemma 3: 896 * 896 for 256 tokens), three colours."""
+_SMALL = 6 * MIB
+"""Tensors of a few bytes for each token or sequence."""
+
+_HIDDEN_COPIES_EAGER = 3
+"""Before V1 compiled whole layers: one less."""
 
 
 def activation_bytes(
     shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, batch: Batch, *, last_stage: bool = True
 ) -> int:
     """Return the peak above the weights on one rank; only the last stage of a pipeline samples."""
+    constants = settings.constants
     layer = max((_layer_bytes(kind, shape, settings, batch) for kind in _kinds(shape)), default=0)
     workspace = expert_workspace(shape, settings, batch)
-    seen = media_bytes(shape, weights, settings, batch)
-    if not settings.constants["engine_v1"]:
-        return cublas_workspace(gpu) + layer + workspace
-    peak = layer
     if settings.pipeline_parallel > 1:
-        # What one stage hands to the next: hidden states and residual.
-        peak += 2 * _hidden(shape, settings, batch)
-    stays = bool(settings.constants["expert_workspace_stays"])
-    if not stays:
-        peak += workspace
-    if last_stage:
-        peak = max(peak, sampler_bytes(shape, settings, gpu, batch))
-    return peak + cublas_workspace(gpu) + seen + (workspace if stays else 0)
+        # What one stage hands to the next, and its copy: hidden states and residual.
+        layer += 3 * _hidden(shape, settings, batch)
+    samples = last_stage and (constants["engine_v1"] or settings.max_model_len <= CHUNKED_OVER)
+    sampler = sampler_bytes(shape, settings, gpu, batch) if samples else 0
+    stays = workspace if constants["expert_workspace_stays"] else 0
+    peak = max(layer + workspace - stays, sampler)
+    tower = Tower.of(shape, weights, settings, batch)
+    return cublas_workspace(gpu) + _SMALL + max(stays + peak + tower.held_bytes, tower.peak_bytes)
 
 
 def _kinds(shape: Shape) -> list[Layer]:
@@ -71,7 +78,8 @@ def _layer_bytes(layer: Layer, shape: Shape, settings: VllmSettings, batch: Batc
         inner = max(inner, width)
     if layer.recurrent is not None:
         inner = max(inner, 6 * layer.recurrent.inner // ranks)
-    return batch.tokens * settings.dtype_bytes * inner + _HIDDEN_COPIES * _hidden(shape, settings, batch)
+    copies = _HIDDEN_COPIES if settings.constants["engine_v1"] else _HIDDEN_COPIES_EAGER
+    return batch.tokens * settings.dtype_bytes * inner + copies * _hidden(shape, settings, batch)
 
 
 def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Batch) -> int:
@@ -93,7 +101,7 @@ def expert_workspace(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
     """Return the two buffers of fused experts (``workspace_shapes`` of TritonExperts in
     vllm/model_executor/layers/fused_moe/fused_moe.py): for each choice of an expert, the wider of hidden and half the
     first matrix, and the wider of hidden and all of it."""
-    if settings.quantization == "mxfp4":
+    if is_mxfp4(shape, settings):
         return 0
     ranks = 1 if settings.expert_parallel else max(settings.tensor_parallel, 1)
     most = 0
@@ -113,11 +121,3 @@ def cublas_workspace(gpu: VllmGpu) -> int:
     if gpu.compute_capability == (0, 0) or gpu.compute_capability >= (9, 0):
         return 32 * MIB
     return 8 * MIB + 128 * KIB
-
-
-def media_bytes(shape: Shape, weights: Weights, settings: VllmSettings, batch: Batch) -> int:
-    """Return what a model that sees holds beside the text: the images of one step as pixels and as hidden states
-    (``encoder_cache`` and ``batched_dummy_mm_inputs`` of the profile run)."""
-    if not weights.projector_bytes:
-        return 0
-    return _hidden(shape, settings, batch) + batch.tokens * _PIXEL_BYTES * settings.dtype_bytes

@@ -25,6 +25,8 @@ _PACKED_LATENT_ROW: Final = 656  # vllm/v1/attention/backends/mla/flashmla_spars
 _INDEX_SCALE_ELEMENTS: Final = 128
 # States kept in 32 bits whatever the model's type.
 _WIDE_STATES: Final = frozenset({"kda", "rwkv"})
+_WIDE_ARCHITECTURES: Final = ("qwen3_5", "qwen35", "qwen3.5", "nemotron_h")
+"""Models whose config.json asks for a state in 32 bits (``mamba_ssm_dtype``)."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,13 @@ def cache_layout(shape: Shape, settings: VllmSettings, stages: Sequence[range]) 
         for number in stage:
             layer = shape.layers[number]
             if id(layer) not in known:
-                known[id(layer)] = tuple(layer_specs(layer, settings))
+                known[id(layer)] = tuple(layer_specs(layer, settings, shape.architecture))
             found.extend(known[id(layer)])
         specs.append(found)
     if settings.draft_tokens and specs:
-        specs[-1].extend(spec for layer in shape.draft_layers for spec in layer_specs(layer, settings))
+        specs[-1].extend(
+            spec for layer in shape.draft_layers for spec in layer_specs(layer, settings, shape.architecture)
+        )
     state = sum(spec.page_bytes for stage in specs for spec in stage if spec.kind == STATE)
     kinds = list(dict.fromkeys(spec for stage in specs for spec in stage))
     if not (settings.hybrid_cache and settings.constants["hybrid_groups"]):
@@ -195,14 +199,14 @@ def _grouped(counts: dict[CacheSpec, list[int]], stages: int, settings: VllmSett
     return CacheLayout(tuple(groups), tuple(page * count for count in largest), state)
 
 
-def layer_specs(layer: Layer, settings: VllmSettings) -> list[CacheSpec]:
+def layer_specs(layer: Layer, settings: VllmSettings, architecture: str = "") -> list[CacheSpec]:
     """Return what one layer stores on one rank of tensor parallel: nothing, one cache, or several."""
     specs: list[CacheSpec] = []
     attention = layer.attention
     if attention is not None and attention.stores_cache:
         specs.extend(_attention_specs(attention, settings))
     if layer.recurrent is not None:
-        specs.append(_state_spec(layer.recurrent, settings))
+        specs.append(_state_spec(layer.recurrent, settings, architecture))
     return [spec for spec in specs if spec.page_bytes > 0]
 
 
@@ -236,14 +240,26 @@ def kv_heads_per_rank(heads: int, ranks: int) -> int:
     return max(heads // max(ranks, 1), 1) if heads > 0 else 0
 
 
-def _state_spec(recurrent: Recurrent, settings: VllmSettings) -> CacheSpec:
+def _state_spec(recurrent: Recurrent, settings: VllmSettings, architecture: str) -> CacheSpec:
     """The state of one sequence, divided by tensor parallel (vllm/model_executor/layers/mamba/mamba_utils.py)."""
     ranks = max(settings.tensor_parallel, 1)
     conv = recurrent.conv_elements
-    if recurrent.kind == "mamba2" and recurrent.groups % ranks and recurrent.conv_kernel > 1:
+    kept = max(recurrent.conv_kernel - 1, 1)
+    if recurrent.kind == "mamba2" and recurrent.groups % ranks:
         # Groups that cannot be divided are repeated, so that every rank has those of its heads.
-        conv += (recurrent.conv_kernel - 1) * 2 * (ranks - recurrent.groups) * recurrent.state_dim
-    state_bytes = settings.recurrent_bytes or (4 if recurrent.kind in _WIDE_STATES else settings.dtype_bytes)
+        conv += kept * 2 * (ranks - recurrent.groups) * recurrent.state_dim
+    # Inputs of as many more tokens as are drafted.
+    conv += conv // kept * settings.draft_tokens
+    wide = recurrent.kind in _WIDE_STATES or architecture.lower().startswith(_WIDE_ARCHITECTURES)
+    state_bytes = settings.recurrent_bytes or (4 if wide else settings.dtype_bytes)
     page = -(-conv // ranks) * settings.dtype_bytes + -(-recurrent.state_elements // ranks) * state_bytes
-    pages = 2 if settings.prefix_caching and settings.constants["state_pages"] > 1 else 1
-    return CacheSpec(STATE, page, max(settings.max_model_len, 1), pages=pages + settings.draft_tokens)
+    return CacheSpec(STATE, page, max(settings.max_model_len, 1), pages=_state_pages(settings))
+
+
+def _state_pages(settings: VllmSettings) -> int:
+    """Pages a sequence holds: one, a second while prefixes are cached, and one for each drafted token."""
+    constants = settings.constants
+    prefixes = settings.prefix_caching
+    if prefixes is None:
+        prefixes = bool(constants["hybrid_prefixes"])
+    return (constants["state_pages"] if prefixes else 1) + settings.draft_tokens

@@ -41,6 +41,8 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("sequences", "0.0", "2023-06", 256, "vllm/engine/arg_utils.py"),
     VllmConstant("sequences", "0.8", "2025-03", 1024, "vllm/engine/arg_utils.py, _set_default_args_v1"),
     VllmConstant("sequences_by_gpu", "0.0", "2023-06", 0, "vllm/engine/arg_utils.py"),
+    VllmConstant("a100_is_large", "0.0", "2023-06", 1, "vllm/engine/arg_utils.py"),
+    VllmConstant("a100_is_large", "0.9", "2025-05", 0, "vllm/engine/arg_utils.py, PR 17885"),
     VllmConstant("sequences_by_gpu", "0.8", "2025-03", 1, "vllm/engine/arg_utils.py, device_memory >= 70 GiB"),
     VllmConstant("tokens_by_largest_gpu", "0.0", "2023-06", 0, "vllm/engine/arg_utils.py"),
     VllmConstant("tokens_by_largest_gpu", "0.28", "2026-08", 1, "vllm/engine/arg_utils.py, get_batch_defaults"),
@@ -55,28 +57,60 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("sampler_bytes", "0.17", "2026-03", 14, "vllm/v1/sample/ops/topk_topp_triton.py"),
     VllmConstant("sampler_row_buffer", "0.0", "2023-06", 0, "none before the Triton kernel"),
     VllmConstant("sampler_row_buffer", "0.17", "2026-03", 1, "vllm/v1/sample/ops/topk_topp_triton.py"),
+    # MXFP4 experts on Hopper: 0 only the hidden width is padded, 1 both are (Marlin).
+    VllmConstant("mxfp4_marlin", "0.0", "2023-06", 0, "vllm/model_executor/layers/quantization/mxfp4.py"),
+    VllmConstant("mxfp4_marlin", "0.19", "2026-04", 1, "llm-d-planner, accuracy/results: gpt-oss-20b 13.64 GiB"),
     # The workspace of fused experts stays allocated, so it adds to the sampler's peak.
     VllmConstant("expert_workspace_stays", "0.0", "2023-06", 0, "vllm/model_executor/layers/fused_moe"),
     VllmConstant("expert_workspace_stays", "0.13", "2025-12", 1, "vllm/v1/worker/workspace.py"),
-    # Outside of PyTorch, by ranks of tensor parallel: 1, 2, 4 and more.
-    VllmConstant("non_torch_1", "0.0", "2023-06", 360 * MIB, "vLLM issue 10517: with the CUDA context"),
-    VllmConstant("non_torch_1", "0.9", "2025-05", 140 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
-    VllmConstant("non_torch_1", "0.18", "2026-03", 280 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
-    VllmConstant("non_torch_2", "0.0", "2023-06", 1024 * MIB, "vLLM issues of 2024: NCCL and the CUDA context"),
-    VllmConstant("non_torch_2", "0.9", "2025-05", 570 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
-    VllmConstant("non_torch_2", "0.18", "2026-03", 2150 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
-    VllmConstant("non_torch_4", "0.0", "2023-06", 1536 * MIB, "vLLM issues of 2024: NCCL and the CUDA context"),
-    VllmConstant("non_torch_4", "0.9", "2025-05", 700 * MIB, "as two ranks, and more channels of NCCL"),
+    # Outside of PyTorch, by ranks of tensor parallel (1, 2, 4 and more) and with a pipeline.
+    VllmConstant("non_torch_1", "0.0", "2023-06", 370 * MIB, "vLLM issue 10517: the CUDA context is part of it"),
+    VllmConstant("non_torch_1", "0.6.5", "2024-12", 180 * MIB, "vLLM PR 12126, issue 14447"),
+    VllmConstant(
+        "non_torch_1", "0.8", "2025-03", 560 * MIB, "vllm/v1/worker/gpu_worker.py: mem_get_info, with context"
+    ),
+    VllmConstant("non_torch_1", "0.9", "2025-05", 145 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
+    VllmConstant("non_torch_1", "0.18", "2026-03", 275 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    VllmConstant("non_torch_2", "0.0", "2023-06", 1800 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_2", "0.9", "2025-05", 1600 * MIB, "the snapshot is older than NCCL's buffers"),
+    VllmConstant("non_torch_2", "0.11", "2025-10", 570 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
+    VllmConstant("non_torch_2", "0.18", "2026-03", 2160 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    VllmConstant("non_torch_4", "0.0", "2023-06", 2000 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_4", "0.9", "2025-05", 1700 * MIB, "the snapshot is older than NCCL's buffers"),
+    VllmConstant("non_torch_4", "0.11", "2025-10", 700 * MIB, "as two ranks, and more channels of NCCL"),
     VllmConstant("non_torch_4", "0.18", "2026-03", 2270 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    VllmConstant("non_torch_pipeline", "0.0", "2023-06", 1024 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_pipeline", "0.11", "2025-10", 100 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    # The context of CUDA and, with several GPUs, what NCCL allocates before the snapshot that the share starts from.
+    VllmConstant("context_1", "0.0", "2023-06", 0, "part of non_torch"),
+    VllmConstant(
+        "context_1", "0.6.5", "2024-12", 530 * MIB, "llm-d-planner, accuracy/results: init_non_torch 0.51 GiB"
+    ),
+    VllmConstant("context_1", "0.8", "2025-03", 0, "part of non_torch"),
+    VllmConstant("context_1", "0.9", "2025-05", 530 * MIB, "llm-d-planner, accuracy/results: init_non_torch 0.51 GiB"),
+    VllmConstant("context_2", "0.0", "2023-06", 0, "part of non_torch"),
+    VllmConstant("context_2", "0.9", "2025-05", 530 * MIB, "as one rank"),
+    VllmConstant(
+        "context_2", "0.11", "2025-10", 1560 * MIB, "llm-d-planner, accuracy/results: init_non_torch 1.51 GiB"
+    ),
+    # Graphs of whole steps, of sizes up to the sequences; V1 captured only parts of a step at first.
+    VllmConstant("whole_graphs", "0.0", "2023-06", 1, "vllm/worker/model_runner.py"),
+    VllmConstant("whole_graphs", "0.8", "2025-03", 0, "vllm/config.py, PIECEWISE"),
+    VllmConstant("whole_graphs", "0.11", "2025-10", 1, "vllm/config, FULL_AND_PIECEWISE"),
+    VllmConstant("graph_step_16", "0.0", "2023-06", 0, "vllm/config.py"),
+    VllmConstant("graph_step_16", "0.11.1", "2025-11", 1, "vllm/config/vllm.py, _set_cudagraph_sizes"),
     # What CUDA graphs take: 0 after the cache was sized, on top of the share; 1 estimated and taken from the cache.
     VllmConstant("graphs_in_share", "0.0", "2023-06", 0, "vllm/worker/worker.py"),
     VllmConstant("graphs_in_share", "0.20", "2026-04", 1, "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS, vllm/envs.py"),
-    # The CUDA context of a process, outside of the share since the share is counted from a snapshot taken after it.
-    VllmConstant("context", "0.0", "2023-06", 0, "part of non_torch: usage is counted from mem_get_info"),
-    VllmConstant("context", "0.9", "2025-05", 530 * MIB, "nvidia-smi beside the log on H100"),
     # Layers of different kinds share pages of one size (hybrid allocator); before, sliding layers were stored whole.
     VllmConstant("hybrid_groups", "0.0", "2023-06", 0, "vllm/v1/core/kv_cache_utils.py, unify_hybrid_kv_cache_specs"),
     VllmConstant("hybrid_groups", "0.9.2", "2025-07", 1, "vllm/v1/core/kv_cache_utils.py"),
+    # The log's figure of tokens: 0 blocks of one group, 1 the concurrency times the context.
+    VllmConstant("tokens_by_concurrency", "0.0", "2023-06", 0, "vllm/v1/core/kv_cache_utils.py"),
+    VllmConstant("tokens_by_concurrency", "0.21", "2026-05", 1, "vllm/v1/core/kv_cache_utils.py"),
+    # Whether prefixes are cached by default for a model with recurrent layers.
+    VllmConstant("hybrid_prefixes", "0.0", "2023-06", 0, "vllm/config/model.py, is_prefix_caching_supported"),
+    VllmConstant("hybrid_prefixes", "0.25", "2026-07", 1, "vllm/config/model.py, is_prefix_caching_supported"),
     # Pages that a sequence holds of a recurrent state while prefixes are cached.
     VllmConstant("state_pages", "0.0", "2023-06", 1, "vllm/v1/kv_cache_interface.py, MambaSpec"),
     VllmConstant("state_pages", "0.15", "2026-01", 2, "vllm/v1/kv_cache_interface.py, mamba_cache_mode align"),

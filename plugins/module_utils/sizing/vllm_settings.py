@@ -12,6 +12,9 @@ SERVER: Final = "server"
 OFFLINE: Final = "llm"
 """Usage contexts: ``vllm serve``, and the ``LLM`` class of a script."""
 
+CHUNKED_OVER: Final = 32768
+"""Before V1, a context of more tokens turned chunked prefill on."""
+
 _LARGE_GPU = 70 * GIB
 _LARGEST_GPU = 160 * GIB
 _FP8 = ("fp8", "int8")
@@ -36,6 +39,7 @@ class VllmSettings:
 
     ``kv_cache_dtype`` is ``auto`` for the model's own, or ``fp8…``. ``dtype_bytes`` are those of an element of
     activations. ``recurrent_bytes`` are those of an element of a recurrent state, 0 for the model's default.
+    ``quantization`` names what vLLM makes of 16-bit weights at load (``fp8``, ``bitsandbytes``), or ``mxfp4``.
     """
 
     max_model_len: int
@@ -51,7 +55,7 @@ class VllmSettings:
     enforce_eager: bool = False
     dtype_bytes: int = 2
     recurrent_bytes: int = 0
-    prefix_caching: bool = True
+    prefix_caching: bool | None = None
     hybrid_cache: bool = True
     draft_tokens: int = 0
     version: str = CURRENT
@@ -107,14 +111,15 @@ def batch(settings: VllmSettings, gpu: VllmGpu) -> Batch:
     return Batch(max(1, tokens), max(1, sequences))
 
 
-def _is_large(gpu: VllmGpu) -> bool:
+def _is_large(settings: VllmSettings, gpu: VllmGpu) -> bool:
     """Large GPUs take larger batches; the A100 is left out by name since 0.9."""
-    return gpu.memory_bytes >= _LARGE_GPU
+    left_out = "a100" in gpu.name.lower() and not settings.constants["a100_is_large"]
+    return gpu.memory_bytes >= _LARGE_GPU and not left_out
 
 
 def _default_sequences(settings: VllmSettings, gpu: VllmGpu) -> int:
     constants = settings.constants
-    if constants["sequences_by_gpu"] and (not _is_large(gpu) or "a100" in gpu.name.lower()):
+    if constants["sequences_by_gpu"] and not _is_large(settings, gpu):
         return 256
     return constants["sequences"]
 
@@ -124,11 +129,11 @@ def _default_tokens(settings: VllmSettings, gpu: VllmGpu, sequences: int) -> int
     if not constants["engine_v1"]:
         # Chunked prefill was on by default for contexts over 32k only.
         length = max(settings.max_model_len, 1)
-        return constants["chunk_tokens"] if length > 32768 else max(length, 2048)
+        return constants["chunk_tokens"] if length > CHUNKED_OVER else max(length, 2048)
     offline = settings.usage == OFFLINE
     if constants["tokens_by_largest_gpu"] and gpu.memory_bytes >= _LARGEST_GPU:
         tokens = 16384
-    elif _is_large(gpu) and "a100" not in gpu.name.lower():
+    elif _is_large(settings, gpu):
         tokens = 16384 if offline else 8192
     else:
         tokens = 8192 if offline else 2048

@@ -3,78 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Attention, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_cache import kv_heads_per_rank
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_matrices import (
+    Matrices,
+    allocator_padding,
+    layer_matrices,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_parallel import padded_vocabulary
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmGpu, VllmSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
 
-_REPEATED_TOWER_PERCENT = 20
+_REPEATED_TOWER_PERCENT: Final = 20
 """Of a vision tower: patches, positions and norms are on every rank, its matrices are divided."""
 
+_AT_LOAD: Final = {"fp8": (1, 2), "bitsandbytes": (9, 32)}
+"""What vLLM makes of a 16-bit matrix at load, bytes after and before: 8 bits; 4 bits and a scale for 64 elements."""
 
-def rank_weights(shape: Shape, weights: Weights, settings: VllmSettings, stages: Sequence[range]) -> list[int]:
-    """Return the bytes of weights on one rank of each stage of the pipeline.
+_TWO_ROTARY_TABLES: Final = ("gemma3", "gemma4", "gemma-3", "gemma-4")
+"""Models whose sliding layers have rotary positions of their own."""
+
+_LINEAR_SCALING: Final = 8
+"""Gemma 3 with more than 32k tokens: the table of the full layers is longer by this (``rope_scaling.factor``,
+LinearScalingRotaryEmbedding in vllm/model_executor/layers/rotary_embedding)."""
+
+_LINEAR_SCALING_OVER: Final = 32768
+
+
+def rank_weights(
+    shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, stages: Sequence[range]
+) -> list[int]:
+    """Return the bytes of weights on one rank of each stage of the pipeline ("Model loading took" in the log).
 
     The embedding is on the first stage, the output matrix on the last (also a tied one, when there are several). What
-    the model computes at load and keeps is counted too: tables of rotary positions, matrices of latent attention.
+    the model computes at load and keeps is counted too: tables of rotary positions, matrices of latent attention, what
+    experts are padded by; and what PyTorch's allocator rounds up.
     """
     ranks = max(settings.tensor_parallel, 1)
     vocabulary = max(shape.vocab_size, 1)
     rows = padded_vocabulary(vocabulary)
-    embedding = -(-weights.token_embedding_bytes * rows // (vocabulary * ranks))
+    elements = vocabulary * shape.embedding_length
+    embedding = loaded_bytes(weights.token_embedding_bytes, elements, settings)
+    embedding = -(-embedding * rows // (vocabulary * ranks))
+    embedding += allocator_padding(embedding)
     tables = -(-(weights.input_bytes - weights.token_embedding_bytes) // ranks)
     tower = weights.projector_bytes * (100 + _REPEATED_TOWER_PERCENT * (ranks - 1)) // (100 * ranks)
-    output = -(-weights.output_bytes * rows // (vocabulary * ranks))
+    output = -(-loaded_bytes(weights.output_bytes, elements, settings) * rows // (vocabulary * ranks))
+    output += allocator_padding(output)
+    rotary = rotary_bytes(shape, settings)
+    known: dict[tuple[int, LayerWeights], int] = {}
     found: list[int] = []
     for number, stage in enumerate(stages):
         first, last = number == 0, number == len(stages) - 1
-        total = sum(_layer_bytes(shape, weights, layer, settings) for layer in stage)
-        total += rotary_bytes(shape, settings)
+        total = rotary
+        for layer in stage:
+            stored = weights.layers[layer] if layer < len(weights.layers) else LayerWeights()
+            key = (id(shape.layers[layer]), stored)
+            if key not in known:
+                known[key] = _layer_bytes(stored, shape.layers[layer], shape, settings, gpu)
+            total += known[key]
         if first:
             total += embedding + tables + tower
         if last:
             total += output + weights.output_norm_bytes
             if settings.draft_tokens:
-                total += sum(_divided(layer, None, settings) for layer in weights.draft_layers)
+                total += sum(_divided(stored, settings) for stored in weights.draft_layers)
         if last and not first and not weights.output_bytes:
             total += embedding
         found.append(total)
     return found
 
 
-def _layer_bytes(shape: Shape, weights: Weights, number: int, settings: VllmSettings) -> int:
-    stored = weights.layers[number] if number < len(weights.layers) else LayerWeights()
-    return _divided(stored, shape.layers[number], settings)
-
-
-def _divided(stored: LayerWeights, layer: Layer | None, settings: VllmSettings) -> int:
+def _divided(stored: LayerWeights, settings: VllmSettings) -> int:
     """One layer on one rank: experts are divided by all ranks of a replica, and among replicas with expert parallel."""
     ranks = max(settings.tensor_parallel, 1)
     replicas = max(settings.data_parallel, 1) if settings.expert_parallel else 1
-    total = -(-stored.split_bytes // ranks) + stored.replicated_bytes + -(-stored.expert_bytes // (ranks * replicas))
-    if layer is not None and layer.attention is not None:
-        total += _repeated_keys(layer.attention, stored, layer, ranks)
+    return -(-stored.split_bytes // ranks) + stored.replicated_bytes + -(-stored.expert_bytes // (ranks * replicas))
+
+
+def _layer_bytes(stored: LayerWeights, layer: Layer, shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> int:
+    ranks = max(settings.tensor_parallel, 1)
+    matrices = layer_matrices(layer, shape.embedding_length, settings)
+    stored = LayerWeights(
+        loaded_bytes(stored.split_bytes, matrices.dense_elements, settings),
+        stored.replicated_bytes,
+        loaded_bytes(stored.expert_bytes, matrices.expert_elements, settings),
+    )
+    stored = _quantized_at_load(stored, matrices, settings)
+    if is_mxfp4(shape, settings):
+        stored = _padded_experts(stored, layer, shape, settings, gpu)
+    total = _divided(stored, settings) + matrices.padding_bytes(stored)
+    if layer.attention is not None:
+        if matrices.dense_elements:
+            total += stored.split_bytes * matrices.repeated_elements // matrices.dense_elements
         total += _latent_copies(layer.attention, ranks)
     return total
 
 
-def _repeated_keys(attention: Attention, stored: LayerWeights, layer: Layer, ranks: int) -> int:
-    """The projections of keys and values that ranks share because there are fewer heads than ranks."""
-    if attention.kind == LATENT or not attention.kv_heads or ranks <= attention.kv_heads:
-        return 0
-    width = attention.head_dim_k + attention.head_dim_v
-    extra = kv_heads_per_rank(attention.kv_heads, ranks) * width - attention.kv_heads * width // ranks
-    all_widths = attention.heads * (attention.head_dim_k * (1 + attention.gated) + attention.head_dim_v)
-    all_widths += attention.kv_heads * width
-    if layer.feed_forward is not None:
-        all_widths += (3 if layer.feed_forward.gated else 2) * (
-            layer.feed_forward.length + layer.feed_forward.shared_length
-        )
-    if layer.recurrent is not None:
-        all_widths += 3 * layer.recurrent.inner
-    return stored.split_bytes * extra // max(all_widths, 1)
+def loaded_bytes(stored: int, elements: int, settings: VllmSettings) -> int:
+    """Return what a matrix takes once it has the model's type; one that is packed or quantised keeps its size."""
+    if elements <= 0 or stored < elements * 1.9:
+        return stored
+    width = 4 if stored > elements * 3.5 else 2
+    if width == settings.dtype_bytes or stored > elements * width * 1.1:
+        return stored
+    return stored * settings.dtype_bytes // width
+
+
+def _quantized_at_load(stored: LayerWeights, matrices: Matrices, settings: VllmSettings) -> LayerWeights:
+    """16-bit matrices that vLLM quantises itself; what is quantised already stays as it is."""
+    after, before = _AT_LOAD.get(settings.quantization, (1, 1))
+    if after == before or not matrices.is_wide(stored):
+        return stored
+    return LayerWeights(
+        stored.split_bytes * after // before, stored.replicated_bytes, stored.expert_bytes * after // before
+    )
+
+
+def is_mxfp4(shape: Shape, settings: VllmSettings) -> bool:
+    """Whether the experts are MXFP4: gpt-oss has no others."""
+    return settings.quantization == "mxfp4" or shape.architecture.lower().startswith(("gpt-oss", "gpt_oss", "gptoss"))
+
+
+def _padded_experts(
+    stored: LayerWeights, layer: Layer, shape: Shape, settings: VllmSettings, gpu: VllmGpu
+) -> LayerWeights:
+    """Hidden and inner width of MXFP4 experts are rounded up for the kernel (``create_weights`` in
+    vllm/model_executor/layers/quantization/mxfp4.py): 256 and 128 for Marlin, 256 and 256 on Blackwell."""
+    network = layer.feed_forward
+    if network is None or not network.expert_length or not shape.embedding_length:
+        return stored
+    hopper, blackwell = gpu.compute_capability[0] == 9, gpu.compute_capability[0] == 10
+    inner_step = 256 if blackwell else 128
+    if hopper and not settings.constants["mxfp4_marlin"]:
+        inner_step = 32
+    ranks = 1 if settings.expert_parallel else max(settings.tensor_parallel, 1)
+    width = -(-network.expert_length // ranks)
+    inner = -(-width // inner_step) * inner_step
+    hidden = -(-shape.embedding_length // 256) * 256
+    expert = stored.expert_bytes * inner * hidden // (width * shape.embedding_length)
+    return LayerWeights(stored.split_bytes, stored.replicated_bytes, expert)
 
 
 def _latent_copies(attention: Attention, ranks: int) -> int:
@@ -87,12 +156,15 @@ def _latent_copies(attention: Attention, ranks: int) -> int:
 
 
 def rotary_bytes(shape: Shape, settings: VllmSettings) -> int:
-    """Return the tables of rotary positions: one for each kind of attention, ``max_position_embeddings`` rows of a
-    head's width (``_compute_cos_sin_cache`` in vllm/model_executor/layers/rotary_embedding)."""
+    """Return the tables of rotary positions: ``max_position_embeddings`` rows of a head's width, once for each width
+    (``_compute_cos_sin_cache`` in vllm/model_executor/layers/rotary_embedding)."""
+    two = shape.architecture.lower().startswith(_TWO_ROTARY_TABLES)
+    kinds = {id(layer): layer.attention for layer in shape.layers}.values()
     widths = {
-        (attention.window > 0, attention.rope_dim if attention.kind == LATENT else attention.head_dim_k)
-        for attention in {id(layer): layer.attention for layer in shape.layers}.values()
+        (two and attention.window > 0, attention.rope_dim or attention.head_dim_k)
+        for attention in kinds
         if attention is not None
     }
     rows = max(shape.context_length, settings.max_model_len, 0)
-    return rows * sum(width for _, width in widths) * settings.dtype_bytes
+    factor = _LINEAR_SCALING if two and rows > _LINEAR_SCALING_OVER and "3" in shape.architecture else 1
+    return sum(rows * width * (1 if sliding else factor) for sliding, width in widths) * settings.dtype_bytes
