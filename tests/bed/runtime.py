@@ -1,0 +1,63 @@
+"""The runtime in a bed: the archive that the role inference would install there, built by the role where there is none.
+
+The first build on a machine takes some minutes on two cores; the archive then stays in .cache/archives.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.runtime_plan import VERSION, archive_name, cmake_options
+
+from tests.tools.bed import CACHE, CHECKOUT, Bed
+
+STORE = CACHE / "archives"
+CERTIFICATES = Path("/usr/local/share/ca-certificates")
+INSTALL = """
+- name: Install in the bed
+  hosts: all
+  tasks:
+    - name: Trust what this machine trusts
+      ansible.builtin.include_role: {name: llmhost.core.egress}
+    - name: Install
+      ansible.builtin.include_role: {name: llmhost.core.inference, tasks_from: install}
+"""
+
+
+def facts_of(bed: Bed) -> HostFacts:
+    """Return what the plan knows of the bed, so that the archive is the one that a whole run would want."""
+    command = [str(Path(sys.executable).parent / "ansible"), "all", "-i", f"{bed.name},"]
+    command += ["-m", "llmhost.core.host_info", "-c", "community.docker.docker", "--tree", str(bed.directory)]
+    subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
+    return HostFacts.from_facts(json.loads((bed.directory / bed.name).read_text())["host"])
+
+
+def archive(bed: Bed, folder: Path) -> Path:
+    """Return the archive of the runtime for a bed; build it there if nobody has."""
+    facts = facts_of(bed)
+    cmake = cmake_options(facts.cpu)
+    name = archive_name(facts, cmake)
+    path = STORE / f"{name}.tar.gz"
+    if not path.exists():
+        runtime = {"provider": "llama_cpp", "version": VERSION, "archive": name, "cmake": cmake, "arguments": []}
+        plan = {"accelerator": "cpu", "memory": {"weights_bytes": 0}, "cache": {"path": "/srv/llmhost/models"}}
+        _install(bed, folder, {**plan, "runtime": {**runtime, "host": "127.0.0.1", "port": 8080}})
+    return path
+
+
+def _install(bed: Bed, folder: Path, plan: dict[str, object]) -> None:
+    variables = {
+        "llmhost_plan": plan,
+        "llmhost_archive_dir": str(STORE),
+        "llmhost_ca_certificates": [str(path) for path in sorted(CERTIFICATES.glob("*.crt"))],
+    }
+    (folder / "install.yml").write_text(INSTALL)
+    (folder / "install.json").write_text(json.dumps(variables))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(folder / "install.yml")]
+    command += ["-i", f"{bed.name},", "-c", "community.docker.docker", "-e", f"@{folder}/install.json"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
