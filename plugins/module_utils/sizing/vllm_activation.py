@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import KIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_matrices import layer_matrices
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import (
     CHUNKED_OVER,
     Batch,
@@ -19,11 +20,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_tower imp
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_weights import is_mxfp4
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 
-_MOST_PROCESSORS = 188
-"""Multiprocessors of the largest GPU, for one that is not known (RTX PRO 6000 Blackwell)."""
-
 _HIDDEN_COPIES = 4
 """Hidden states alive in a compiled layer: its input, the residual, the output of attention, the norm's output."""
+
+_FLASHINFER_LOGIT = 14
+"""Logits in bf16 and fp32, masked logits and probabilities (flashinfer/sampling.py, top_k_top_p_sampling_from_logits).
+"""
 
 _SMALL = 6 * MIB
 """Tensors of a few bytes for each token or sequence."""
@@ -38,6 +40,7 @@ def activation_bytes(
     """Return the peak above the weights on one rank; only the last stage of a pipeline samples."""
     constants = settings.constants
     layer = max((_layer_bytes(kind, shape, settings, batch) for kind in _kinds(shape)), default=0)
+    layer += _quantized_inputs(shape, weights, settings, batch)
     workspace = expert_workspace(shape, settings, batch)
     if settings.pipeline_parallel > 1:
         # What one stage hands to the next, and its copy: hidden states and residual.
@@ -79,7 +82,20 @@ def _layer_bytes(layer: Layer, shape: Shape, settings: VllmSettings, batch: Batc
     if layer.recurrent is not None:
         inner = max(inner, 6 * layer.recurrent.inner // ranks)
     copies = _HIDDEN_COPIES if settings.constants["engine_v1"] else _HIDDEN_COPIES_EAGER
+    copies += ranks > 1  # the sum over the ranks is a tensor of its own
     return batch.tokens * settings.dtype_bytes * inner + copies * _hidden(shape, settings, batch)
+
+
+def _quantized_inputs(shape: Shape, weights: Weights, settings: VllmSettings, batch: Batch) -> int:
+    """What 8-bit matrices multiply: the inputs of the widest network in 8 bits, beside those in 16."""
+    if not shape.layers or not weights.layers:
+        return 0
+    layer, stored = shape.layers[-1], weights.layers[-1]
+    elements = layer_matrices(layer, shape.embedding_length, settings).dense_elements
+    if not elements * 0.9 < stored.split_bytes < elements * 1.2:
+        return 0
+    width = layer.feed_forward.length // max(settings.tensor_parallel, 1) if layer.feed_forward is not None else 0
+    return batch.tokens * (width + 2 * shape.embedding_length)
 
 
 def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Batch) -> int:
@@ -88,10 +104,11 @@ def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Bat
     Logits in several forms, the hidden states of the step, and those of each sequence's last token twice.
     """
     constants = settings.constants
-    each = constants["sampler_bytes"] + (2 if settings.dtype_bytes > 2 else 0)
+    each = _FLASHINFER_LOGIT if settings.flashinfer_sampler else constants["sampler_bytes"]
+    each += 2 if settings.dtype_bytes > 2 else 0
     logits = each * batch.sequences * shape.vocab_size
-    if constants["sampler_row_buffer"] and batch.sequences >= 8:
-        rows = min(gpu.processors or _MOST_PROCESSORS, batch.sequences)
+    if constants["sampler_row_buffer"] and batch.sequences >= 8 and not settings.flashinfer_sampler:
+        rows = min(gpu.processors, batch.sequences)
         logits += 4 * rows * shape.vocab_size
     rows = min(batch.sequences, batch.tokens)
     return logits + _hidden(shape, settings, batch) + 2 * rows * shape.embedding_length * settings.dtype_bytes

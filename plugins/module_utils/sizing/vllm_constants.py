@@ -57,9 +57,9 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("sampler_bytes", "0.17", "2026-03", 14, "vllm/v1/sample/ops/topk_topp_triton.py"),
     VllmConstant("sampler_row_buffer", "0.0", "2023-06", 0, "none before the Triton kernel"),
     VllmConstant("sampler_row_buffer", "0.17", "2026-03", 1, "vllm/v1/sample/ops/topk_topp_triton.py"),
-    # MXFP4 experts on Hopper: 0 only the hidden width is padded, 1 both are (Marlin).
-    VllmConstant("mxfp4_marlin", "0.0", "2023-06", 0, "vllm/model_executor/layers/quantization/mxfp4.py"),
-    VllmConstant("mxfp4_marlin", "0.19", "2026-04", 1, "llm-d-planner, accuracy/results: gpt-oss-20b 13.64 GiB"),
+    # MXFP4 experts on Hopper: whether scales are padded, and the inner width to 64.
+    VllmConstant("mxfp4_scales_padded", "0.0", "2023-06", 0, "gpt-oss-20b 13.47, 120b 64.38 GiB in llm-d-planner"),
+    VllmConstant("mxfp4_scales_padded", "0.19", "2026-04", 1, "gpt-oss-20b 13.64, 7.01, 3.63 GiB in llm-d-planner"),
     # The workspace of fused experts stays allocated, so it adds to the sampler's peak.
     VllmConstant("expert_workspace_stays", "0.0", "2023-06", 0, "vllm/model_executor/layers/fused_moe"),
     VllmConstant("expert_workspace_stays", "0.13", "2025-12", 1, "vllm/v1/worker/workspace.py"),
@@ -72,10 +72,14 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("non_torch_1", "0.9", "2025-05", 145 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
     VllmConstant("non_torch_1", "0.18", "2026-03", 275 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
     VllmConstant("non_torch_2", "0.0", "2023-06", 1800 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_2", "0.6.5", "2024-12", 450 * MIB, "vLLM issues 13061 and 16570, two and four GPUs"),
+    VllmConstant("non_torch_2", "0.8", "2025-03", 1800 * MIB, "with the CUDA context and NCCL"),
     VllmConstant("non_torch_2", "0.9", "2025-05", 1600 * MIB, "the snapshot is older than NCCL's buffers"),
     VllmConstant("non_torch_2", "0.11", "2025-10", 570 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
     VllmConstant("non_torch_2", "0.18", "2026-03", 2160 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
     VllmConstant("non_torch_4", "0.0", "2023-06", 2000 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_4", "0.6.5", "2024-12", 500 * MIB, "vLLM issue 16570"),
+    VllmConstant("non_torch_4", "0.8", "2025-03", 2000 * MIB, "with the CUDA context and NCCL"),
     VllmConstant("non_torch_4", "0.9", "2025-05", 1700 * MIB, "the snapshot is older than NCCL's buffers"),
     VllmConstant("non_torch_4", "0.11", "2025-10", 700 * MIB, "as two ranks, and more channels of NCCL"),
     VllmConstant("non_torch_4", "0.18", "2026-03", 2270 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
@@ -89,6 +93,8 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("context_1", "0.8", "2025-03", 0, "part of non_torch"),
     VllmConstant("context_1", "0.9", "2025-05", 530 * MIB, "llm-d-planner, accuracy/results: init_non_torch 0.51 GiB"),
     VllmConstant("context_2", "0.0", "2023-06", 0, "part of non_torch"),
+    VllmConstant("context_2", "0.6.5", "2024-12", 530 * MIB, "as one rank"),
+    VllmConstant("context_2", "0.8", "2025-03", 0, "part of non_torch"),
     VllmConstant("context_2", "0.9", "2025-05", 530 * MIB, "as one rank"),
     VllmConstant(
         "context_2", "0.11", "2025-10", 1560 * MIB, "llm-d-planner, accuracy/results: init_non_torch 1.51 GiB"

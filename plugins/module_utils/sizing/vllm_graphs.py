@@ -16,7 +16,7 @@ _MOST_TOKENS: Final = 512
 _POOL: Final = 64 * MIB
 _POOL_OF_TOKEN: Final = 600 * KIB
 
-_DENSE, _EXPERTS, _LATENT = 170 * KIB, 255 * KIB, 410 * KIB
+_DENSE, _EXPERTS, _MXFP4, _LATENT = 185 * KIB, 255 * KIB, 330 * KIB, 460 * KIB
 """One layer in one graph, by how many kernels it launches: what is left of 45 boots of vLLM 0.19.0 on H100 after the
 pool, 51 partial and 51 whole graphs each (llm-d-planner, accuracy/results, "CUDA graph pool memory")."""
 
@@ -34,7 +34,8 @@ def graph_bytes(shape: Shape, settings: VllmSettings, batch: Batch, stage: Itera
     graphs = graph_count(most, fine=not constants["graph_step_16"]) if constants["engine_v1"] else 0
     if constants["whole_graphs"]:
         graphs += graph_count(min(most, batch.sequences), fine=not constants["graph_step_16"])
-    layers = sum(_layer_bytes(shape.layers[number]) for number in stage)
+    experts = _MXFP4 if is_mxfp4(shape, settings) else _EXPERTS
+    layers = sum(_layer_bytes(shape.layers[number], experts) for number in stage)
     return _POOL + most * _POOL_OF_TOKEN + graphs * layers if layers else 0
 
 
@@ -45,7 +46,7 @@ def graph_count(tokens: int, *, fine: bool = False) -> int:
     return sum(size <= tokens for size in sizes)
 
 
-def _layer_bytes(layer: Layer) -> int:
+def _layer_bytes(layer: Layer, experts: int) -> int:
     if layer.attention is not None and layer.attention.kind == LATENT:
         return _LATENT
-    return _EXPERTS if layer.feed_forward is not None and layer.feed_forward.experts else _DENSE
+    return experts if layer.feed_forward is not None and layer.feed_forward.experts else _DENSE

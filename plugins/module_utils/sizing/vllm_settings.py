@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB
@@ -20,10 +20,35 @@ _LARGEST_GPU = 160 * GIB
 _FP8 = ("fp8", "int8")
 
 
+_KNOWN: Final = (
+    # What a name contains: compute capability, multiprocessors (NVIDIA's data sheets). The longer name comes first.
+    ("h200", (9, 0), 132),
+    ("h800", (9, 0), 132),
+    ("h100", (9, 0), 132),
+    ("h20", (9, 0), 78),
+    ("b300", (10, 3), 160),
+    ("b200", (10, 0), 148),
+    ("pro 6000", (12, 0), 188),
+    ("5090", (12, 0), 170),
+    ("a6000", (8, 6), 84),
+    ("a100", (8, 0), 108),
+    ("a10", (8, 6), 80),
+    ("a40", (8, 6), 84),
+    ("3090", (8, 6), 84),
+    ("4090", (8, 9), 128),
+    ("l40", (8, 9), 142),
+    ("l4", (8, 9), 58),
+    ("v100", (7, 0), 80),
+    ("t4", (7, 5), 40),
+)
+_MOST_PROCESSORS: Final = 188
+
+
 @dataclass(frozen=True)
 class VllmGpu:
     """One of the equal GPUs. ``memory_bytes`` is the total that CUDA reports (``total_gpu_memory`` in the log, a little
-    less than the sticker says), ``used_bytes`` what other processes hold. What is not known counts as the worst case.
+    less than the sticker says), ``used_bytes`` what other processes hold. What is not known follows from the name, and
+    counts as the worst case where the name says nothing.
     """
 
     memory_bytes: int
@@ -32,6 +57,13 @@ class VllmGpu:
     compute_capability: tuple[int, int] = (0, 0)
     processors: int = 0  # streaming multiprocessors
 
+    def completed(self) -> VllmGpu:
+        """Return the GPU with what its name says."""
+        name = self.name.lower()
+        known = next((entry for entry in _KNOWN if entry[0] in name), ("", (0, 0), _MOST_PROCESSORS))
+        capability = self.compute_capability if self.compute_capability > (0, 0) else known[1]
+        return replace(self, compute_capability=capability, processors=self.processors or known[2])
+
 
 @dataclass(frozen=True)
 class VllmSettings:
@@ -39,7 +71,7 @@ class VllmSettings:
 
     ``kv_cache_dtype`` is ``auto`` for the model's own, or ``fp8…``. ``dtype_bytes`` are those of an element of
     activations. ``recurrent_bytes`` are those of an element of a recurrent state, 0 for the model's default.
-    ``quantization`` names what vLLM makes of 16-bit weights at load (``fp8``, ``bitsandbytes``), or ``mxfp4``.
+    ``flashinfer_sampler``: it is installed and used, as it was by default to 0.11.0. ``quantization`` names what vLLM makes of 16-bit weights at load (``fp8``, ``bitsandbytes``), or ``mxfp4``.
     """
 
     max_model_len: int
@@ -60,6 +92,7 @@ class VllmSettings:
     draft_tokens: int = 0
     version: str = CURRENT
     usage: str = SERVER
+    flashinfer_sampler: bool = False
     quantization: str = ""
 
     @property

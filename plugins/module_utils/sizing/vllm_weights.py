@@ -130,19 +130,24 @@ def _padded_experts(
     stored: LayerWeights, layer: Layer, shape: Shape, settings: VllmSettings, gpu: VllmGpu
 ) -> LayerWeights:
     """Hidden and inner width of MXFP4 experts are rounded up for the kernel (``create_weights`` in
-    vllm/model_executor/layers/quantization/mxfp4.py): 256 and 128 for Marlin, 256 and 256 on Blackwell."""
+    vllm/model_executor/layers/quantization/mxfp4.py): 256 and 128 for Marlin, 256 and 256 on Blackwell; on Hopper 256
+    and 64, with scales padded for the layout of its kernel."""
     network = layer.feed_forward
     if network is None or not network.expert_length or not shape.embedding_length:
         return stored
-    hopper, blackwell = gpu.compute_capability[0] == 9, gpu.compute_capability[0] == 10
-    inner_step = 256 if blackwell else 128
-    if hopper and not settings.constants["mxfp4_marlin"]:
-        inner_step = 32
+    generation, inner_step = gpu.compute_capability[0], 128
+    if generation == 9:
+        inner_step = 64 if settings.constants["mxfp4_scales_padded"] else 32
+    elif generation == 10:
+        inner_step = 256
     ranks = 1 if settings.expert_parallel else max(settings.tensor_parallel, 1)
     width = -(-network.expert_length // ranks)
     inner = -(-width // inner_step) * inner_step
     hidden = -(-shape.embedding_length // 256) * 256
     expert = stored.expert_bytes * inner * hidden // (width * shape.embedding_length)
+    if settings.constants["mxfp4_scales_padded"]:
+        # One byte in 17 is a scale, and their layout is padded by two fifths.
+        expert += expert * 2 // (17 * 5)
     return LayerWeights(stored.split_bytes, stored.replicated_bytes, expert)
 
 
