@@ -54,6 +54,33 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     # Rows of logits that the graph is reserved for: 0 a whole micro-batch, 1 one a sequence (the server).
     Constant(LLAMA_CPP, "logits_by_sequence", "", 0, "graph reserved for n_outputs = n_tokens"),
     Constant(LLAMA_CPP, "logits_by_sequence", "2026-05", 1, "src/llama-context.cpp, n_outputs_max"),
+    # Whether the tokens to predict from are chosen before the logits even when these are all tokens.
+    Constant(LLAMA_CPP, "picks_outputs", "", 0, "inp_out_ids only where n_outputs < n_tokens"),
+    Constant(LLAMA_CPP, "picks_outputs", "2025-06", 1, "PR 14275"),
+    # The activation of a gated network: 0 in place, 1 a tensor of its own.
+    Constant(LLAMA_CPP, "fused_gate", "", 0, "ggml_silu and ggml_mul in place"),
+    Constant(LLAMA_CPP, "fused_gate", "2025-07", 1, "ggml_swiglu_split, PR 14181"),
+    # Bytes an element of the mask with flash attention: an f32 input, with its f16 copy on the device.
+    Constant(LLAMA_CPP, "flash_mask_bytes", "", 4, "src/llama-graph.cpp, ggml_cast of self_kq_mask"),
+    Constant(LLAMA_CPP, "flash_mask_bytes", "2026-02", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask"),
+    # Inputs that say in which cells new tokens go.
+    Constant(LLAMA_CPP, "cell_indexes", "", 0, "a view of the cache before ggml_set_rows"),
+    Constant(LLAMA_CPP, "cell_indexes", "2025-07", 1, "ggml_set_rows, PR 14285"),
+    # Embeddings as an input beside the tokens in every graph.
+    Constant(LLAMA_CPP, "input_embeddings", "", 0, "tokens or embeddings"),
+    Constant(LLAMA_CPP, "input_embeddings", "2026-01", 1, "src/llama-graph.cpp, build_inp_embd, PR 18550"),
+    # Quantised caches hold rotated keys and values.
+    Constant(LLAMA_CPP, "rotated_cache", "", 0, "before attn_rot_k"),
+    Constant(LLAMA_CPP, "rotated_cache", "2026-04", 1, "src/llama-kv-cache.cpp, attn_rot_k"),
+    # The f16 copies of a quantised cache: 0 in CUDA's own pool, 1 in the compute buffer.
+    Constant(LLAMA_CPP, "flash_copies_logged", "", 0, "ggml_cuda_pool"),
+    Constant(LLAMA_CPP, "flash_copies_logged", "2026-06", 1, "ggml-cuda/fattn.cu, flash_attn_ext_get_alloc_size"),
+    # Several GPUs work on different micro-batches at once.
+    Constant(LLAMA_CPP, "pipeline", "", 0, "before PR 6017"),
+    Constant(LLAMA_CPP, "pipeline", "2024-03", 1, "src/llama-context.cpp, pipeline_parallel"),
+    # Large batches are multiplied on the GPU with weights copied from RAM.
+    Constant(LLAMA_CPP, "offloads_operations", "", 0, "before PR 6083"),
+    Constant(LLAMA_CPP, "offloads_operations", "2024-03", 1, "ggml-backend.cpp, offload_op"),
     # Outside of every buffer that the log names: context, libraries and pools of CUDA, on each GPU and in RAM.
     Constant(LLAMA_CPP, "cuda_context", "", 450 * MIB, "nvidia-smi beside the log's sum on RTX 3090"),
     Constant(LLAMA_CPP, "cuda_host", "", 600 * MIB, "resident size of a process with a CUDA context"),

@@ -14,9 +14,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing import engine_
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import LlamaSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
-    CHUNKED,
     LATENT,
-    SLIDING,
     Attention,
     Layer,
     Shape,
@@ -58,6 +56,7 @@ class LayerCache:
 class Kinds:
     """The layers of a shape by kind: for each kind how many of it stand before each layer."""
 
+    layers: tuple[Layer, ...]  # equal layers are one object
     kinds: tuple[Layer, ...]
     before: tuple[tuple[int, ...], ...]
     window: int
@@ -102,11 +101,26 @@ def layer_cache(layer: Layer, count: Cells, value_row: int, settings: LlamaSetti
     kv = recurrent = 0
     if layer.attention is not None and layer.attention.stores_cache:
         attention = layer.attention
-        rows = count.window if attention.kind in (SLIDING, CHUNKED) else count.full
+        rows = count.window if attention.window else count.full
         kv = rows * _token_bytes(attention, value_row, settings)
     if layer.recurrent is not None:
         recurrent = (layer.recurrent.conv_elements + layer.recurrent.state_elements) * 4 * count.sequences
     return LayerCache(kv, recurrent)
+
+
+def caches(shape: Shape, kinds: Kinds, first: int, last: int, count: Cells, settings: LlamaSettings) -> tuple[int, int]:
+    """Return the KV cache and the recurrent state of ``first <= layer < last``.
+
+    Layers of drafts have a cache where they are run, or where the model's own cache holds them too.
+    """
+    if not (settings.draft or shape.draft_in_cache):
+        first, last = min(first, len(shape.layers)), min(last, len(shape.layers))
+    kv = recurrent = 0
+    for layer, times in kinds.counts(first, last):
+        one = layer_cache(layer, count, kinds.value_row, settings)
+        kv += one.kv_bytes * times
+        recurrent += one.recurrent_bytes * times
+    return kv, recurrent
 
 
 def _token_bytes(attention: Attention, value_row: int, settings: LlamaSettings) -> int:
@@ -114,7 +128,7 @@ def _token_bytes(attention: Attention, value_row: int, settings: LlamaSettings) 
     key, cached_value = cached_rows(attention, settings)
     if cached_value and not settings.flash_attention:
         cached_value = max(cached_value, value_row)
-    index = row_bytes(attention.index_head_dim, settings.cell_type_k)
+    index = row_bytes(attention.index_row, settings.cell_type_k)
     return row_bytes(key, settings.cell_type_k) + row_bytes(cached_value, settings.cell_type_v) + index
 
 
@@ -129,8 +143,9 @@ def cached_rows(attention: Attention, settings: LlamaSettings) -> tuple[int, int
 
 
 def _kinds(shape: Shape) -> Kinds:
-    layers = (*shape.layers, *shape.draft_layers)
-    kinds = tuple(dict.fromkeys(layers))
+    unique: dict[Layer, Layer] = {}
+    layers = tuple(unique.setdefault(layer, layer) for layer in (*shape.layers, *shape.draft_layers))
+    kinds = tuple(unique)
     number = {kind: index for index, kind in enumerate(kinds)}
     before: list[list[int]] = [[0] for _ in kinds]
     for layer in layers:
@@ -138,9 +153,9 @@ def _kinds(shape: Shape) -> Kinds:
         for index, counts in enumerate(before):
             counts.append(counts[-1] + (index == here))
     attentions = [kind.attention for kind in kinds if kind.attention is not None]
-    window = max((attention.window for attention in attentions if attention.kind in (SLIDING, CHUNKED)), default=0)
+    window = max((attention.window for attention in attentions), default=0)
     value_row = max((attention.kv_heads * attention.head_dim_v for attention in attentions), default=0)
-    return Kinds(kinds, tuple(tuple(counts) for counts in before), window, value_row)
+    return Kinds(layers, kinds, tuple(tuple(counts) for counts in before), window, value_row)
 
 
 kinds_of = IdentityCache(_kinds)

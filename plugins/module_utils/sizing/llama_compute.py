@@ -1,42 +1,241 @@
-"""The compute buffers of llama.cpp: what one micro-batch takes while it passes through the layers."""
+"""The compute buffers of llama.cpp: what one micro-batch takes while it passes through the layers of a device.
+
+``src/llama-context.cpp`` (sched_reserve, graph_reserve) reserves them for the worst case: a full micro-batch and a full
+cache. ``ggml/src/ggml-backend.cpp`` gives each device copies of the inputs it reads: four of each when several GPUs
+work on different micro-batches at once, and of the weights that lie in RAM one at a time.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_graph
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import value
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import Arena, Block
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import Cells
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph import Graph
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph_state import recur
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import LlamaSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, Layer, Shape
+
+PIPELINE_COPIES = 4
+"""``GGML_SCHED_MAX_COPIES`` of ``ggml/src/ggml-backend.cpp``."""
+PICKS_LATE = frozenset(
+    (
+        *("bailingmoe3", "cohere2moe", "deepseek2", "deepseek32", "deepseek4", "gemma4", "glm-dsa", "glm4moe"),
+        *("glm5-next", "gpt-oss", "hy-v3", "kimi-k3", "mimo2", "nemotron_h", "nemotron_h_moe", "qwen35", "qwen35moe"),
+        *("qwen3next", "rwkv6", "rwkv7", "step35"),
+    )
+)
+"""Architectures that choose the tokens to predict from after the last norm; others do so inside the last layer."""
 
 
-def device_bytes(shape: Shape, kinds: list[Layer], settings: LlamaSettings, cells: Cells, output: bool) -> int:
-    """Return the compute buffer of a device with those kinds of layers, and with the output or without."""
-    each = cells.full // cells.streams
-    width = max((_layer_elements(shape, kind, settings, each) for kind in kinds), default=0)
-    mask = settings.tokens * each * (2 if settings.flash_attention else 4)
-    logits = settings.logit_rows * (shape.vocab_size + shape.embedding_length) * 4 if output else 0
-    return max(width * settings.tokens * 4, logits) + mask
+@dataclass(frozen=True)
+class Run:
+    """Layers that a device computes, with what of their weights is copied from RAM for each operation."""
+
+    layers: Sequence[Layer]
+    matrix_copy: int = 0
+    expert_copy: int = 0
 
 
-def host_bytes(shape: Shape, settings: LlamaSettings, cells: Cells) -> int:
-    """Return the compute buffer in RAM when every layer is on a GPU: embeddings and masks."""
-    each = cells.full // cells.streams
-    masks = settings.tokens * each * (2 if settings.flash_attention else 4)
-    return masks + settings.tokens * shape.embedding_length * 4
+@dataclass(frozen=True)
+class Place:
+    """What a device computes: its layers in order, and whether it ends with the logits."""
+
+    runs: tuple[Run, ...]
+    output: bool
+    on_gpu: bool
+    pipelined: bool = False
+    output_copy: int = 0  # bytes of an output matrix that is copied from RAM
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All of them."""
+        return [layer for run in self.runs for layer in run.layers]
 
 
-def _layer_elements(shape: Shape, layer: Layer, settings: LlamaSettings, cells: int) -> int:
-    """Return the elements of all tensors alive at the widest place of a layer, for one token."""
-    embedding = shape.embedding_length
-    widths = [4 * embedding]
-    attention, recurrent, feed_forward = layer.attention, layer.recurrent, layer.feed_forward
-    if attention is not None:
-        heads_k, heads_v = attention.heads * attention.head_dim_k, attention.kv_heads * attention.head_dim_v
-        scores = 0 if settings.flash_attention else attention.heads * cells
-        widths.append(4 * embedding + 3 * heads_k + heads_v + attention.kv_heads * attention.head_dim_k + scores)
-    if recurrent is not None:
-        widths.append(4 * embedding + 6 * recurrent.inner + 2 * recurrent.heads * recurrent.head_dim)
-    if feed_forward is not None:
-        dense = 3 * max(feed_forward.length, feed_forward.shared_length) + 4 * embedding
-        used = feed_forward.experts_used
-        experts = used * (3 * feed_forward.expert_length + embedding) + 5 * embedding + 4 * feed_forward.experts
-        widths += [dense, experts if used else 0]
-    return max(widths)
+def graph_of(shape: Shape, settings: LlamaSettings, cells: Cells, on_gpu: bool) -> Graph:
+    """Return the graph of a micro-batch, empty."""
+    plain = ("f32", "f16", "bf16")
+    rotates = bool(value(settings.build, "rotated_cache")) and settings.flash_attention
+    windowed = any(layer.attention is not None and layer.attention.window for layer in shape.layers[:8])
+    copies = on_gpu and settings.flash_attention and value(settings.build, "flash_copies_logged")
+    return Graph(
+        embedding=shape.embedding_length,
+        architecture=shape.architecture,
+        tokens=-(-settings.tokens // settings.parallel) * settings.parallel,
+        sequences=settings.parallel,
+        cells=cells.full // cells.streams,
+        streams=cells.streams,
+        flash=settings.flash_attention,
+        rotate_k=rotates and settings.cell_type_k not in plain,
+        rotate_v=rotates and settings.cell_type_v not in plain,
+        value_first=not windowed,
+        fused_gate=bool(value(settings.build, "fused_gate")),
+        cached_f16=not copies or settings.cell_type_k == settings.cell_type_v == "f16",
+    )
+
+
+def input_bytes(graph: Graph, settings: LlamaSettings, window: int, layers: Sequence[Layer], value_row: int) -> int:
+    """Return the inputs that a device reads: masks, and where new tokens go in the caches."""
+    element = 4
+    if settings.flash_attention:
+        element = value(settings.build, "flash_mask_bytes")
+    attentions = [layer.attention for layer in layers if layer.attention is not None]
+    places = graph.tokens * 8 * (1 if settings.flash_attention else 1 + value_row)
+    if not value(settings.build, "cell_indexes"):
+        places = 0
+    total = graph.tokens * 64 + 4096
+    if any(attention.window for attention in attentions):
+        total += graph.tokens * window * element + places
+    if any(not attention.window for attention in attentions):
+        total += graph.tokens * graph.cells * element + places
+    if graph.rotate_k or graph.rotate_v:
+        total += 2**18
+    return total + _zeros(graph, attentions)
+
+
+def _zeros(graph: Graph, attentions: Sequence[Attention]) -> int:
+    """Return the constants that the index of each layer starts from (``src/llama-graph.cpp``, build_attn)."""
+    indexed = sum(1 for attention in attentions if attention.index_heads)
+    return indexed * min(graph.cells, llama_graph.INDEX_TOP_K) * graph.tokens * 4
+
+
+def device_bytes(shape: Shape, place: Place, settings: LlamaSettings, cells: Cells, value_row: int) -> int:
+    """Return the compute buffer of a device."""
+    graph = graph_of(shape, settings, cells, place.on_gpu)
+    window = cells.window // cells.streams
+    hidden = graph.embedding * graph.tokens * 4
+    inputs = input_bytes(graph, settings, window, place.layers, value_row)
+    if place.pipelined:
+        inputs = PIPELINE_COPIES * (inputs + hidden)
+    if not place.on_gpu and value(settings.build, "input_embeddings"):
+        inputs += hidden
+    first = (0, hidden) if place.on_gpu else (inputs, hidden)
+    fixed = (hidden, inputs) if place.on_gpu else (0, inputs)
+    if not place.pipelined:
+        graph.masks = fixed if place.on_gpu else (hidden, inputs - hidden)
+    peak, before, after = _layers(graph, place, first, fixed, window)
+    if place.output:
+        peak = max(peak, _end(graph, shape, place, settings, (before, after), fixed, window))
+    return max(peak, inputs + hidden)
+
+
+def _layers(graph: Graph, place: Place, first: Block, fixed: Block, window: int) -> tuple[int, int, int]:
+    """Return the bytes that the layers take, and where the hidden state lies before and after the last of them."""
+    peak = before = after = first[0]
+    known: dict[tuple[int, int, int], tuple[int, int]] = {}
+    for number, run in enumerate(place.runs):
+        inside = replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, inputs=fixed)
+        for layer in run.layers:
+            key = (number, id(layer), after)
+            if key not in known:
+                known[key] = _layer(inside, layer, (after, first[1]), window)[:2]
+            top, offset = known[key]
+            peak, before, after = max(peak, top), after, offset
+    return peak, before, after
+
+
+def _layer(graph: Graph, layer: Layer, residual: Block, window: int, rows: int = -1) -> tuple[int, int, Graph]:
+    """Run one layer by itself; ``rows`` tokens of it are read by the output if it is the last (-1: it is not)."""
+    attention = layer.attention
+    cells = window if attention is not None and attention.window else graph.cells
+    graph = replace(graph, arena=Arena(), cells=cells, last=rows >= 0)
+    graph.arena.reserve(*sorted((residual, graph.inputs)))
+    out = _run(graph, layer, residual, rows)
+    return graph.arena.peak, out[0], graph
+
+
+def _run(graph: Graph, layer: Layer, residual: Block, rows: int) -> Block:
+    """Run one layer and return the block of its output; only that and the inputs are left."""
+    attention, recurrent, network = layer.attention, layer.recurrent, layer.feed_forward
+    if attention is None and recurrent is None:
+        return _network(graph, layer, residual)
+    norm = graph.new(graph.embedding)
+    if attention is not None and network is not None and graph.architecture in llama_graph.PARALLEL:
+        mixed = llama_graph.attend(graph, attention, norm, keep=True)
+        hidden = llama_graph.feed_forward(graph, network, norm)
+        graph.free(residual)
+        graph.free(mixed, graph.new(graph.embedding))
+        return hidden
+    out = _mixed(graph, layer, norm)
+    if graph.last:
+        graph.free(graph.masks)
+    if rows >= 0:
+        out, residual = _picked(graph, out, rows), _picked(graph, residual, rows)
+        if rows < graph.tokens:
+            graph.free(residual)
+            return out
+    graph.free(residual)
+    return out if network is None else _network(graph, layer, out)
+
+
+def _mixed(graph: Graph, layer: Layer, norm: Block) -> Block:
+    """Run attention, the recurrent part, or both side by side."""
+    attention, recurrent = layer.attention, layer.recurrent
+    if attention is None:
+        return (0, 0) if recurrent is None else recur(graph, recurrent, norm)
+    mixed = llama_graph.attend(graph, attention, norm, keep=False)
+    second = recur(graph, recurrent, graph.new(graph.embedding)) if recurrent is not None else (0, 0)
+    out = graph.new(graph.embedding)
+    graph.free(mixed, second)
+    return out
+
+
+def _picked(graph: Graph, block: Block, rows: int) -> Block:
+    chosen = graph.bytes(graph.embedding * rows * 4)
+    graph.free(block)
+    return chosen
+
+
+def _network(graph: Graph, layer: Layer, residual: Block) -> Block:
+    if layer.feed_forward is None:
+        return residual
+    out = llama_graph.feed_forward(graph, layer.feed_forward, graph.new(graph.embedding))
+    graph.free(residual)
+    return out
+
+
+def _end(
+    graph: Graph,
+    shape: Shape,
+    place: Place,
+    settings: LlamaSettings,
+    offsets: tuple[int, int],
+    fixed: Block,
+    window: int,
+) -> int:
+    """Return the bytes that the last layer takes when it is followed by the logits, with them."""
+    rows, hidden = settings.logit_rows, graph.embedding * graph.tokens * 4
+    logits = rows * shape.vocab_size * 4
+    kept = fixed if place.pipelined or not place.on_gpu else (0, 0)
+    late = graph.architecture in PICKS_LATE or not value(settings.build, "picks_outputs")
+    if not place.layers:
+        return place.output_copy + logits + hidden + fixed[1]
+    run = place.runs[-1]
+    inside = replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, inputs=fixed)
+    picks = -1 if late else rows
+    top, offset, ran = _layer(inside, run.layers[-1], (offsets[0], hidden), window, picks)
+    if late:
+        ran = replace(graph, arena=Arena())
+        ran.arena.reserve(*sorted(block for block in ((offset, hidden), kept) if block[1]))
+        if rows < graph.tokens or graph.architecture in PICKS_LATE:
+            ran.bytes(graph.embedding * rows * 4)
+    copied = ran.bytes(place.output_copy) if place.output_copy else (0, 0)
+    ran.bytes(logits)
+    ran.free(copied)
+    return max(top, ran.arena.peak)
+
+
+def host_bytes(
+    shape: Shape, settings: LlamaSettings, cells: Cells, layers: Sequence[Layer], value_row: int, pipelined: bool
+) -> int:
+    """Return the compute buffer in RAM when every layer is on a GPU: inputs and embeddings."""
+    graph = graph_of(shape, settings, cells, False)
+    hidden = graph.embedding * graph.tokens * 4
+    inputs = input_bytes(graph, settings, cells.window // cells.streams, layers, value_row)
+    zeros = _zeros(graph, [layer.attention for layer in layers if layer.attention is not None])
+    inputs += hidden * value(settings.build, "input_embeddings") - zeros
+    return inputs * (PIPELINE_COPIES if pipelined else 1) + hidden

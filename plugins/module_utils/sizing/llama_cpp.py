@@ -8,21 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing import engine_constants, llama_compute
+from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_compute
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST, Allocation, DeviceBytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import value
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import (
     Cells,
     Kinds,
+    caches,
     cells,
     kinds_of,
-    layer_cache,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import NONE, LlamaSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_compute import Place, Run
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import CUDA, LAYER, NONE, LlamaSettings
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_weights import Sums, output_bytes, sums_of
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 
 __all__ = ["LlamaSettings", "Span", "allocate", "spans"]
+
+OFFLOAD_TOKENS = 32
+"""Tokens from which on an operation on weights in RAM is given to a GPU (``ggml-cuda.cu``, op_offload_min_batch)."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +45,49 @@ class Span:
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Bytes before each layer, of all weights and of the routed experts."""
+class _Plan:
+    """What all devices of one allocation have in common."""
 
-    layers: tuple[int, ...]
-    experts: tuple[int, ...]
+    shape: Shape
+    weights: Weights
+    settings: LlamaSettings
+    kinds: Kinds
+    cells: Cells
+    sums: Sums
+    host: Span
+    gpus: list[Span]
 
-    def expert_bytes(self, first: int, last: int) -> int:
-        """Return the routed experts of ``first <= layer < last``."""
-        return _upto(self.experts, last) - _upto(self.experts, first) if last > first else 0
+    @property
+    def pipelined(self) -> bool:
+        """Several GPUs hold everything, so that they work on different micro-batches at once."""
+        settings = self.settings
+        everything = not self.host.places and settings.cpu_expert_layers == 0
+        usable = settings.backend == CUDA and settings.split_mode == LAYER and value(settings.build, "pipeline")
+        return bool(len(self.gpus) > 1 and everything and usable)
 
-    def layer_bytes(self, first: int, last: int) -> int:
-        """Return the weights of ``first <= layer < last``."""
-        return _upto(self.layers, last) - _upto(self.layers, first)
+    @property
+    def offloads(self) -> bool:
+        """The first GPU multiplies with weights that are in RAM."""
+        settings = self.settings
+        usable = settings.backend == CUDA and value(settings.build, "offloads_operations")
+        return bool(self.gpus and usable and settings.tokens >= OFFLOAD_TOKENS)
+
+    def run(self, first: int, last: int, *, in_ram: bool) -> Run:
+        """Return layers as a device computes them, whose weights are copied from RAM or lie there."""
+        layers = self.kinds.layers[first:last]
+        if not layers or not (self.offloads and (in_ram or self.settings.cpu_expert_layers > first)):
+            return Run(layers)
+        matrix, expert = self.sums.copies(self.shape.embedding_length, layers, first, last)
+        return Run(layers, matrix if in_ram else 0, expert)
 
 
 def allocate(shape: Shape, weights: Weights, settings: LlamaSettings, gpus: int) -> Allocation:
     """Return what llama.cpp allocates for a model on ``gpus`` GPUs (0: on the CPU alone) and in RAM."""
     on_host, on_gpus = spans(len(shape.layers) + len(shape.draft_layers), settings, gpus)
-    kinds, count, sums = kinds_of(shape), cells(shape, settings), _sums_of(weights)
-    rows = [_gpu(f"GPU{index}", span, shape, weights, settings, count) for index, span in enumerate(on_gpus)]
-    host = _host(on_host, shape, weights, settings, count, kinds, sums, gpus)
-    return Allocation(tuple(rows), host, shape.doubts)
+    count = cells(shape, settings)
+    plan = _Plan(shape, weights, settings, kinds_of(shape), count, sums_of(weights), on_host, on_gpus)
+    rows = tuple(_gpu(plan, index) for index in range(len(on_gpus)))
+    return Allocation(rows, _host(plan), shape.doubts)
 
 
 def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[Span]]:
@@ -72,7 +98,7 @@ def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[S
     places = layers + 1
     offloaded = places if settings.gpu_layers is None else max(0, min(settings.gpu_layers, places))
     if not gpus or not offloaded:
-        return Span(0, layers, True), [Span(layers, layers, False)] * gpus
+        return Span(0, layers, output=True), [Span(layers, layers, output=False)] * gpus
     start = places - offloaded
     shares = list(settings.tensor_split[:gpus]) or [1] * gpus
     shares += [0] * (gpus - len(shares))
@@ -87,50 +113,50 @@ def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[S
         holds_output = first < last == offloaded
         result.append(Span(min(start + first, layers), min(start + last, layers), holds_output))
         first = last
-    return Span(0, min(start, layers), False), result
+    return Span(0, min(start, layers), output=False), result
 
 
-def _gpu(name: str, span: Span, shape: Shape, weights: Weights, settings: LlamaSettings, count: Cells) -> DeviceBytes:
-    kinds, sums = kinds_of(shape), _sums_of(weights)
-    overhead = engine_constants.value(settings.build, "cuda_context")
-    if not span.places:
-        return DeviceBytes(name, overhead_bytes=overhead)
-    held = kinds.counts(span.first, span.last)
-    kv, recurrent = _caches(held, kinds, count, settings)
+def _gpu(plan: _Plan, index: int) -> DeviceBytes:
+    span, settings = plan.gpus[index], plan.settings
+    overhead = value(settings.build, "cuda_context")
+    helps = index == 0 and plan.offloads and plan.host.places > 0
+    if not span.places and not helps:
+        return DeviceBytes(f"GPU{index}", overhead_bytes=overhead)
+    kv, recurrent = caches(plan.shape, plan.kinds, span.first, span.last, plan.cells, settings)
+    runs = [plan.run(span.first, min(span.last, len(plan.shape.layers)), in_ram=False)]
+    copied = 0
+    if helps:
+        runs.insert(0, plan.run(0, min(plan.host.last, len(plan.shape.layers)), in_ram=True))
+        if plan.host.output and settings.logit_rows >= OFFLOAD_TOKENS:
+            copied = output_bytes(plan.weights)
+    place = Place(tuple(run for run in runs if run.layers), span.output or copied > 0, True, plan.pipelined, copied)
     return DeviceBytes(
-        name,
-        weights_bytes=_layer_weights(sums, span, settings) + (_output_bytes(weights) if span.output else 0),
+        f"GPU{index}",
+        weights_bytes=_layer_weights(plan, span) + (output_bytes(plan.weights) if span.output else 0),
         kv_cache_bytes=kv,
         recurrent_bytes=recurrent,
-        compute_bytes=llama_compute.device_bytes(shape, [kind for kind, _ in held], settings, count, span.output),
+        compute_bytes=llama_compute.device_bytes(plan.shape, place, settings, plan.cells, plan.kinds.value_row),
         overhead_bytes=overhead,
     )
 
 
-def _host(
-    span: Span,
-    shape: Shape,
-    weights: Weights,
-    settings: LlamaSettings,
-    count: Cells,
-    kinds: Kinds,
-    sums: _Sums,
-    gpus: int,
-) -> DeviceBytes:
-    held = kinds.counts(span.first, span.last)
-    kv, recurrent = _caches(held, kinds, count, settings)
-    experts = sums.expert_bytes(span.last, settings.cpu_expert_layers)
-    output = weights.output_bytes + weights.output_norm_bytes if span.output else 0
-    compute = llama_compute.host_bytes(shape, settings, count)
+def _host(plan: _Plan) -> DeviceBytes:
+    shape, settings, span, sums = plan.shape, plan.settings, plan.host, plan.sums
+    kv, recurrent = caches(shape, plan.kinds, span.first, span.last, plan.cells, settings)
+    experts = sums.expert_bytes(span.last, min(settings.cpu_expert_layers, len(shape.layers)))
+    output = plan.weights.output_bytes + plan.weights.output_norm_bytes if span.output else 0
+    arguments = settings, plan.cells
+    compute = llama_compute.host_bytes(shape, *arguments, plan.kinds.kinds, plan.kinds.value_row, plan.pipelined)
     if span.places or experts:
-        layers = [kind for kind, _ in held] or list(kinds.kinds)
-        compute = llama_compute.device_bytes(shape, layers, settings, count, span.output)
-    overhead = engine_constants.value(settings.build, "process")
-    overhead += engine_constants.value(settings.build, "vocabulary_entry") * shape.vocab_size
-    overhead += engine_constants.value(settings.build, "cuda_host") if gpus else 0
+        layers = plan.kinds.layers[: min(span.last, len(shape.layers))] or plan.kinds.layers[: len(shape.layers)]
+        place = Place((Run(layers),), span.output, on_gpu=False)
+        compute = llama_compute.device_bytes(shape, place, *arguments, plan.kinds.value_row)
+    overhead = value(settings.build, "process") + value(settings.build, "vocabulary_entry") * shape.vocab_size
+    overhead += value(settings.build, "cuda_host") if plan.gpus else 0
+    layers_bytes = sums.layer_bytes(0, span.last, draft=settings.draft)
     return DeviceBytes(
         HOST,
-        weights_bytes=weights.input_bytes + sums.layer_bytes(0, span.last) + experts + output,
+        weights_bytes=plan.weights.input_bytes + layers_bytes + experts + output,
         kv_cache_bytes=kv,
         recurrent_bytes=recurrent,
         compute_bytes=compute,
@@ -139,35 +165,6 @@ def _host(
     )
 
 
-def _caches(held: list[tuple[Layer, int]], kinds: Kinds, count: Cells, settings: LlamaSettings) -> tuple[int, int]:
-    kv = recurrent = 0
-    for layer, times in held:
-        one = layer_cache(layer, count, kinds.value_row, settings)
-        kv += one.kv_bytes * times
-        recurrent += one.recurrent_bytes * times
-    return kv, recurrent
-
-
-def _layer_weights(sums: _Sums, span: Span, settings: LlamaSettings) -> int:
-    in_ram = sums.expert_bytes(span.first, min(settings.cpu_expert_layers, span.last))
-    return sums.layer_bytes(span.first, span.last) - in_ram
-
-
-def _output_bytes(weights: Weights) -> int:
-    """Return the output on a GPU: with tied embeddings a copy of the token embedding."""
-    return (weights.output_bytes or weights.token_embedding_bytes) + weights.output_norm_bytes
-
-
-def _upto(sums: tuple[int, ...], layer: int) -> int:
-    return sums[min(layer, len(sums) - 1)]
-
-
-def _sum_up(weights: Weights) -> _Sums:
-    layers = (*weights.layers, *weights.draft_layers)
-    return _Sums(
-        tuple(accumulate((layer.total_bytes for layer in layers), initial=0)),
-        tuple(accumulate((layer.expert_bytes for layer in layers), initial=0)),
-    )
-
-
-_sums_of = IdentityCache(_sum_up)
+def _layer_weights(plan: _Plan, span: Span) -> int:
+    in_ram = plan.sums.expert_bytes(span.first, min(plan.settings.cpu_expert_layers, span.last))
+    return plan.sums.layer_bytes(span.first, span.last, draft=plan.settings.draft) - in_ram

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import PINNED, value
 
+CUDA, RPC = "cuda", "rpc"
+"""Backends: a GPU of this host; one that neither overlaps micro-batches nor takes over operations on weights in RAM."""
 LAYER, ROW, NONE = "layer", "row", "none"
 """Split modes: whole layers, rows of every matrix, all on the first GPU."""
 
@@ -36,6 +38,7 @@ class LlamaSettings:
     draft: bool = False
     build: str = PINNED
     outputs: int = 0
+    backend: str = CUDA
 
     @property
     def total_context(self) -> int:
