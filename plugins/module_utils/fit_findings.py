@@ -104,7 +104,7 @@ def _offload(host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit) -> Fi
         moved = f"the experts of {fit.cpu_expert_layers} of {fit.places - 1} layers go"
     message = (
         f"{_name(sized, intent)} with weights of {format_gib(sized.sizes.weights.total_bytes)} and a context of "
-        f"{fit.context} is more than {room}: {moved} to RAM, which is slower."
+        f"{fit.context} does not fit in {room} without offload: {moved} to RAM, which is slower."
     )
     return warning("memory.offload", message, "Choose a smaller quantisation or a shorter context to avoid it.")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Machine
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts, usable_vram
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import GpuRoom, Room
 
 # What is left to the system: sshd, journal, page tables, and the page cache that keeps the machine responsive.
@@ -33,6 +36,13 @@ def usable_ram(memory_bytes: int) -> int:
     return round_down(max(0, memory_bytes - reserve), _GRAIN)
 
 
+def choose_accelerator(host: HostFacts, intent: Intent) -> str:
+    """Return what computes: what the user named, else a GPU if there is one."""
+    if intent.accelerator != "auto":
+        return intent.accelerator if host.gpus else "cpu"
+    return "nvidia" if host.gpus else "cpu"
+
+
 @functools.lru_cache(maxsize=1024)
 def gpu_room(name: str, vram_bytes: int) -> GpuRoom:
     """Return the room on a GPU of that name that is sold with so many bytes."""
@@ -45,6 +55,13 @@ def gpu_room(name: str, vram_bytes: int) -> GpuRoom:
     )
 
 
+@functools.cache
 def machines() -> tuple[Machine, ...]:
-    """Return the machines that may be advised."""
-    return ()
+    """Return the machines of the catalogue that have GPUs, the smallest first."""
+    found = []
+    for name, phrase in MACHINES.items():
+        host = HostFacts.from_facts(parse_hardware(name))
+        if host.gpus and host.container == "none":
+            room = room_of_host(host, 0)
+            found.append(Machine(name, phrase, room, sum(gpu.usable_bytes for gpu in room.gpus) / GIB))
+    return tuple(sorted(found, key=lambda machine: (machine.vram_gib, machine.name)))

@@ -19,6 +19,25 @@ _VERDICTS = {
     "unknown": "not computed: the model was not looked at",
 }
 
+_ENGINES = {"llama_cpp": "llama.cpp", "vllm": "vLLM"}
+_LOADING = {
+    "mmap": "files are mapped",
+    "none": "files are read, not mapped",
+    "dio": "files are read around the page cache",
+    "safetensors": "files are mapped one by one",
+}
+# Title of a column, and what is summed up in it.
+_COLUMNS = (
+    ("weights", ("weights_bytes",)),
+    ("kv cache", ("kv_cache_bytes",)),
+    ("state", ("recurrent_bytes",)),
+    ("compute", ("compute_bytes", "output_bytes")),
+    ("other", ("overhead_bytes",)),
+    ("needed", ("need_bytes",)),
+    ("usable", ("usable_bytes",)),
+)
+_CELL = 11
+
 Row = tuple[str, str]
 
 
@@ -28,7 +47,9 @@ def plan_table(plan: Record, host: Record | None = None) -> str:
         ("plan", list(_overview(plan))),
         ("host", list(_host(host or {}))),
         ("model", list(_model(record.section(plan, "model")))),
+        ("serving", list(_serving(plan))),
         ("memory", list(_memory(plan))),
+        ("instead", list(_alternatives(plan))),
         ("storage", list(_storage(record.section(plan, "storage")))),
         ("swap", list(_swap(plan))),
         ("runtime", list(_runtime(record.section(plan, "runtime")))),
@@ -58,6 +79,8 @@ def _with_first(rows: list[Row]) -> Iterator[tuple[bool, Row]]:
 
 def _line(title: str, row: Row, width: int) -> str:
     head = f"{title:<8}  {row[0]:<{width}}  "
+    if len(head) + len(row[1]) <= _WIDTH:
+        return (head + row[1]).rstrip()
     return textwrap.fill(
         row[1],
         _WIDTH,
@@ -123,19 +146,99 @@ def _memory(plan: Record) -> Iterator[Row]:
     memory = record.section(plan, "memory")
     if not memory:
         return
-    for label, key in (
-        ("weights", "weights"),
-        ("kv cache", "kv_cache"),
-        ("compute", "compute"),
-        ("runtime", "runtime"),
-    ):
-        yield label, f"{format_gib(record.integer(memory, key + '_bytes')):>10}"
-    yield "total", f"{format_gib(record.integer(memory, 'total_bytes')):>10}"
+    columns = [column for column in _COLUMNS if column[0] != "state" or record.integer(memory, "recurrent_bytes")]
+    yield "device", "".join(f"{title:>{_CELL}}" for title, _ in columns)
     for device in record.sections(memory, "devices"):
-        need, usable = record.integer(device, "need_bytes"), record.integer(device, "usable_bytes")
-        yield record.text(device, "name"), f"{format_gib(need):>10} of {format_gib(usable)} usable"
+        cells = (format_gib(sum(record.integer(device, key) for key in keys)) for _, keys in columns)
+        yield _device(record.text(device, "name")), "".join(f"{cell:>{_CELL}}" for cell in cells)
+
+
+def _device(name: str) -> str:
+    return "RAM" if name == "host" else name
+
+
+def _serving(plan: Record) -> Iterator[Row]:
+    """How it is served: the settings that decide about memory and speed, and how far they could go."""
+    placement = record.section(plan, "placement")
+    if not placement:
+        return
     context, parallel = record.integer(plan, "context"), record.integer(plan, "parallel", 1)
-    yield "context", f"{context} tokens, {parallel} request{'s' if parallel != 1 else ''} at once"
+    largest = record.section(plan, "largest")
+    yield "engine", _ENGINES.get(record.text(plan, "engine"), record.text(plan, "engine"))
+    yield "layers", _layers(placement)
+    at_once = f"{_requests(parallel)} at once"
+    most = f"; at most {record.integer(largest, 'context')} tokens, or {_requests(record.integer(largest, 'parallel'))}"
+    fits = record.integer(largest, "context")
+    yield "context", f"{context} tokens for each of {at_once}{most if fits else ''}"
+    yield "kv cache", f"{record.text(placement, 'kv_cache_type')} cells"
+    yield "speed", _speed(record.section(plan, "speed"))
+    loading = record.section(plan, "host_memory")
+    peak, usable = record.integer(loading, "peak_bytes"), record.integer(loading, "usable_bytes")
+    yield (
+        "loading",
+        f"{_LOADING.get(record.text(loading, 'load_path'), '')}; RAM {format_gib(peak)} of {format_gib(usable)}",
+    )
+    if record.integer(loading, "shm_bytes"):
+        yield "/dev/shm", f"{format_gib(record.integer(loading, 'shm_bytes'))} for the ranks to talk to each other"
+
+
+def _requests(count: int) -> str:
+    return f"{count} request{'s' if count != 1 else ''}"
+
+
+def _layers(placement: Record) -> str:
+    gpus = [f"GPU{number}" for number in placement.get("gpus", []) if isinstance(number, int)]
+    layers = record.integer(placement, "layers")
+    if not gpus:
+        return f"all {layers} in RAM"
+    on_gpus = record.optional_integer(placement, "gpu_layers")
+    experts = record.integer(placement, "cpu_expert_layers")
+    split = [str(places) for places in placement.get("split", [])]
+    ranks = record.integer(placement, "tensor_parallel", 1), record.integer(placement, "pipeline_parallel", 1)
+    parts = [
+        f"all {layers} on {', '.join(gpus)}" if on_gpus is None else f"{on_gpus} of {layers + 1} on {', '.join(gpus)}"
+    ]
+    if split:
+        parts.append(f"{' + '.join(split)} with the output")
+    if ranks != (1, 1):
+        parts.append(f"tensor parallel {ranks[0]}, pipeline parallel {ranks[1]}")
+    if experts:
+        parts.append(f"experts of {min(experts, layers)} layers in RAM")
+    if record.integer(placement, "cpu_offload_bytes"):
+        parts.append(f"{format_gib(record.integer(placement, 'cpu_offload_bytes'))} of each GPU's weights in RAM")
+    return "; ".join(parts)
+
+
+def _speed(speed: Record) -> str:
+    if not speed:
+        return "not known: the bandwidth of a memory is not"
+    return f"{tokens_per_second(speed)} expected; {record.text(speed, 'text')}"
+
+
+def tokens_per_second(speed: Record) -> str:
+    """Return the range of a speed in words."""
+    low, high = (_figure(speed.get(key)) for key in ("low", "high"))
+    return f"{low} to {high} tokens/s" if low != high else f"{low} tokens/s"
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return "?"
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _alternatives(plan: Record) -> Iterator[Row]:
+    for number, way in enumerate(record.sections(plan, "alternatives"), 1):
+        speed = record.section(way, "speed")
+        devices = ", ".join(
+            f"{_device(record.text(device, 'name'))} {format_gib(record.integer(device, 'need_bytes'))} of "
+            f"{format_gib(record.integer(device, 'usable_bytes'))}"
+            for device in record.sections(way, "devices")
+        )
+        fast = f", {tokens_per_second(speed)}" if speed else ""
+        verdict = _VERDICTS.get(record.text(way, "verdict"), "")
+        text = f"{record.text(way, 'text')}: {verdict}, context {record.integer(way, 'context')}{fast}; {devices}"
+        yield str(number), text
 
 
 def _storage(storage: Record) -> Iterator[Row]:
@@ -167,10 +270,14 @@ def _swap(plan: Record) -> Iterator[Row]:
 def _runtime(runtime: Record) -> Iterator[Row]:
     if not runtime:
         return
-    yield "engine", f"llama.cpp (llama-cpp-python {record.text(runtime, 'version')}), {record.text(runtime, 'archive')}"
+    version = record.text(runtime, "version")
     cmake = record.section(runtime, "cmake")
-    features = [key[5:] for key, value in sorted(cmake.items()) if value == "ON" and key.startswith("GGML_")]
-    yield "built for", ", ".join(features) or "any x86_64"
+    if cmake:
+        yield "build", f"llama-cpp-python {version}, {record.text(runtime, 'archive')}"
+        features = [key[5:] for key, value in sorted(cmake.items()) if value == "ON" and key.startswith("GGML_")]
+        yield "built for", ", ".join(features) or "any x86_64"
+    else:
+        yield "version", version
     yield "api", f"http://{_host_in_url(record.text(runtime, 'host'))}:{record.integer(runtime, 'port')}/v1"
     yield "served as", record.text(runtime, "served_name")
     yield "threads", str(record.integer(runtime, "threads", 1))

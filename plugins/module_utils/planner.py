@@ -22,7 +22,12 @@ from ansible_collections.llmhost.core.plugins.module_utils import (
 from ansible_collections.llmhost.core.plugins.module_utils.egress import without_credentials
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, info, warning
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.host_room import machines, room_of_host, usable_ram
+from ansible_collections.llmhost.core.plugins.module_utils.host_room import (
+    choose_accelerator,
+    machines,
+    room_of_host,
+    usable_ram,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent, read_intent
 from ansible_collections.llmhost.core.plugins.module_utils.model_facts import ModelFacts
 from ansible_collections.llmhost.core.plugins.module_utils.sized_model import sized_model
@@ -44,10 +49,12 @@ def plan(
     model: Mapping[str, Any] | None,
     variables: Mapping[str, Any],
     missing_files: Sequence[str] = (),
+    what_if: bool = False,
 ) -> dict[str, Any]:
     """Return the plan. Without a model it holds what the host alone decides, with the verdict ``unknown``.
 
-    ``missing_files`` are the certificates that the variables name and that the controller does not have.
+    ``missing_files`` are the certificates that the variables name and that the controller does not have. ``what_if``:
+    the host need not exist, so what this release cannot install yet is no error.
     """
     facts = HostFacts.from_facts(host)
     intent, findings = read_intent(variables)
@@ -55,19 +62,13 @@ def plan(
     accelerator = choose_accelerator(facts, intent)
     findings += requirements.check_platform(facts)
     findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
-    findings += _check_accelerator(facts, intent, accelerator, findings)
+    findings += _check_accelerator(facts, intent, accelerator, findings, what_if or "hardware" in host)
+    findings += _check_assumed(host)
     findings += runtime_plan.check_listening(facts, intent)
     findings += _inherited(host)
     if model is None:
         return _without_model(intent, accelerator, findings)
     return _with_model(facts, model, intent, accelerator, findings)
-
-
-def choose_accelerator(host: HostFacts, intent: Intent) -> str:
-    """Return what computes: what the user named, else a GPU if there is one."""
-    if intent.accelerator != "auto":
-        return intent.accelerator if host.gpus else "cpu"
-    return "nvidia" if host.gpus else "cpu"
 
 
 def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -159,17 +160,25 @@ def _check_files(missing: Sequence[str]) -> list[Finding]:
     return [error("certificates.missing", message, "Name PEM files of that machine by their absolute path.")]
 
 
-def _check_accelerator(host: HostFacts, intent: Intent, accelerator: str, before: list[Finding]) -> list[Finding]:
+def _check_accelerator(
+    host: HostFacts, intent: Intent, accelerator: str, before: list[Finding], what_if: bool
+) -> list[Finding]:
     if accelerator == "nvidia":
         message = (
             f"This release cannot use the {len(host.gpus)} NVIDIA GPU(s) of this host: it has no CUDA runtime yet."
         )
         remedy = "Set llmhost_accelerator: cpu to serve from the CPU, or wait for the release that installs CUDA."
-        return [error("accelerator.no_cuda_runtime", message, remedy)]
+        return [(info if what_if else error)("accelerator.no_cuda_runtime", message, remedy)]
     if intent.accelerator == "nvidia" and not any(finding.code == "accelerator.no_gpu" for finding in before):
         remedy = "Add a GPU, or set llmhost_accelerator: cpu."
         return [error("accelerator.no_gpu", "llmhost_accelerator is nvidia; this host has no NVIDIA GPU.", remedy)]
     return []
+
+
+def _check_assumed(host: Mapping[str, Any]) -> list[Finding]:
+    """Return what was assumed of a host that is only described."""
+    assumed = record.texts(host, "assumed")
+    return [info("what_if.assumed", " ".join(assumed), "Say more in llmhost_plan_hardware.")] if assumed else []
 
 
 def _steps(intent: Intent, no_swap: str) -> dict[str, dict[str, str]]:

@@ -19,6 +19,8 @@ MOST_WAYS = 3
 QUANTISATION, CONTEXT, CELLS, GPUS, MACHINE, RAM = "quantisation", "context", "kv_cache", "gpus", "machine", "ram"
 
 _MOST_GPUS = 8
+# What a model may be converted to, with about the bits of a weight.
+_CONVERSIONS = {"Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7, "Q4_K_M": 4.9, "Q3_K_M": 4.0, "Q2_K": 3.2}
 _RAM_SIZES = tuple(size * GIB for size in (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))
 
 
@@ -40,8 +42,9 @@ class Machine:
     """A host that can be had, for the way to another one."""
 
     name: str
+    phrase: str
     room: Room
-    cost: float
+    vram_gib: float
 
 
 @dataclass(frozen=True)
@@ -120,11 +123,34 @@ def _quantisation(problem: Problem) -> Iterator[Way]:
     )
     for variant in smaller:
         other = problem.sizes.other(variant)
+        if not _may_hold(problem.room, other):
+            continue
         fit = solve(other, problem.engine, problem.room, problem.want)
         if problem.better(fit):
             text = f"{variant.label} of the same repository ({format_gib(variant.size_bytes)})"
             loss = max(0.1, quality_loss(other.bits_per_weight) - quality_loss(problem.sizes.bits_per_weight))
             yield _way(QUANTISATION, text, loss, fit, other)
+            return
+    if not problem.sizes.variants:
+        yield from _conversion(problem)
+
+
+def _conversion(problem: Problem) -> Iterator[Way]:
+    """The best GGUF that could be made of the model, or be found: where its repository has one quantisation alone."""
+    bits = problem.sizes.bits_per_weight
+    for target, target_bits in _CONVERSIONS.items():
+        if bits and target_bits >= bits:
+            continue
+        try:
+            other = problem.sizes.quantized(target)
+        except ValueError:
+            return
+        if not _may_hold(problem.room, other):
+            continue
+        fit = solve(other, LLAMA_CPP, problem.room, problem.want._replace(cache_type=None))
+        if problem.better(fit):
+            text = f"a GGUF of the model in {target} (about {format_gib(other.weights.total_bytes)}), with llama.cpp"
+            yield _way(QUANTISATION, text, max(0.1, quality_loss(target_bits) - quality_loss(bits)), fit, other)
             return
 
 
@@ -145,6 +171,8 @@ def _gpus(problem: Problem) -> Iterator[Way]:
     one = max(gpus, key=lambda gpu: gpu.usable_bytes)
     for count in range(1, _MOST_GPUS + 1 - len(gpus)):
         room = replace(problem.room, gpus=(*gpus, *(one,) * count))
+        if not _may_hold(room, problem.sizes):
+            continue
         fit = solve(problem.sizes, problem.engine, room, problem.want)
         if problem.better(fit):
             text = f"{len(gpus) + count} GPUs instead of {len(gpus)}, {count} more {one.name}"
@@ -170,12 +198,21 @@ def _ram(problem: Problem) -> Iterator[Way]:
 
 
 def _machine(problem: Problem) -> Iterator[Way]:
-    """The least machine of the catalogue."""
-    for machine in sorted(problem.machines, key=lambda machine: (machine.cost, machine.name)):
+    """The smallest machine of the catalogue."""
+    for machine in problem.machines:
+        if not _may_hold(machine.room, problem.sizes):
+            continue
         fit = solve(problem.sizes, problem.engine, machine.room, problem.want._replace(accelerator="nvidia"))
         if problem.better(fit):
-            yield _way(MACHINE, f"the machine {machine.name}", 12.0 + machine.cost, fit, problem.sizes, machine.name)
+            text = f"the machine {machine.name} ({machine.phrase})"
+            yield _way(MACHINE, text, 12.0 + machine.vram_gib / 24, fit, problem.sizes, machine.name)
             return
+
+
+def _may_hold(room: Room, sizes: ModelSizes) -> bool:
+    """Whether the layers alone would fit; what stays in RAM and what comes on top is left to the search."""
+    layers = sum(layer.total_bytes for layer in sizes.weights.layers)
+    return layers <= (sum(gpu.usable_bytes for gpu in room.gpus) or room.ram_bytes)
 
 
 def _way(kind: str, text: str, loss: float, fit: Fit, sizes: ModelSizes, machine: str = "") -> Way:

@@ -8,6 +8,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model im
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import VllmModel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights, scaled
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
 
 GGUF = "gguf"
 
@@ -43,6 +44,7 @@ class ModelSizes:
         self.llama = LlamaModel(shape, weights)
         self.vllm = VllmModel(shape, weights)
         self._others: dict[Variant, ModelSizes] = {}
+        self._quantized: dict[str, ModelSizes] = {}
 
     @property
     def bits_per_weight(self) -> float:
@@ -59,4 +61,15 @@ class ModelSizes:
             weights = scaled(self.weights, variant.size_bytes, max(1, self.files_bytes))
             found = ModelSizes(self.shape, weights, self.format, variant.label, (), variant.size_bytes)
             self._others[variant] = found
+        return found
+
+    def quantized(self, target: str) -> ModelSizes:
+        """Return the same model as GGUF in a quantisation that need not exist yet: its weights computed from its shape.
+
+        Raises ValueError where the shape is not enough for that.
+        """
+        found = self._quantized.get(target)
+        if found is None:
+            weights = weights_from_shape(self.shape, target)
+            found = self._quantized[target] = ModelSizes(self.shape, weights, GGUF, target)
         return found
