@@ -54,6 +54,8 @@ def settings_of(case: Case) -> LlamaSettings:
         cpu_expert_layers=expert_layers(case),
         tensor_split=tuple(case.facts.get("tensor_split", ())),
         build=case.month,
+        draft=bool(case.facts.get("draft", False)),
+        outputs=case.number("outputs"),
     )
 
 
@@ -140,9 +142,15 @@ def _caches(case: Case, plan: Allocation, shape: Shape, names: list[str]) -> Ite
     for name, size in _sizes(case, "kv_by_device_mib").items():
         if GPU.match(name) and len(names) > 1 and case.facts.get("placement") != "own":
             yield Figure(case, KV, name, plan.gpus[names.index(name)].kv_cache_bytes / MIB, size)
+    if "context_mib" in reported and "total_vram_mib" not in reported:  # rounded to MiB, caches and states together
+        state = sum(row.kv_cache_bytes + row.recurrent_bytes for row in rows) / MIB
+        yield Figure(case, KV, "all", state, float(reported["context_mib"]))
     if "recurrent_mib" in reported:
         state = sum(row.recurrent_bytes for row in rows) / MIB
         yield Figure(case, RECURRENT, "all", state, float(reported["recurrent_mib"]))
+    for name, size in _sizes(case, "recurrent_by_device_mib").items():
+        row = plan.gpus[names.index(name)] if name in names else plan.host
+        yield Figure(case, RECURRENT, name, row.recurrent_bytes / MIB, size)
 
 
 def _by_device(case: Case, plan: Allocation, names: list[str], weighed: bool) -> Iterator[Figure]:
@@ -164,7 +172,8 @@ def _by_device(case: Case, plan: Allocation, names: list[str], weighed: bool) ->
     if names and compute and kv and weights:
         held = sum(size for name, size in weights.items() if name in (*names, SPLIT))
         measured = held + sum(size for sizes in (kv, compute) for name, size in sizes.items() if name in names)
-        measured += float(case.reported.get("recurrent_mib", 0))
+        states = _sizes(case, "recurrent_by_device_mib") or {names[0]: float(case.reported.get("recurrent_mib", 0))}
+        measured += sum(size for name, size in states.items() if name in names)
         planned = sum(_logged(row) for row in plan.gpus[: len(names)]) / MIB
         yield Figure(case, TOTAL, "all", planned if weighed else planned + held, measured)
 
