@@ -164,6 +164,24 @@ def test_one_pci_id_for_several_cards() -> None:
     assert spec.vram_gib == 48
 
 
+@pytest.mark.parametrize(
+    ("name", "gib", "found"),
+    [
+        ("NVIDIA H100 80GB HBM3", 80, "NVIDIA H100 80GB HBM3"),
+        ("NVIDIA GeForce RTX 4060 Ti", 16, "NVIDIA GeForce RTX 4060 Ti 16GB"),
+        ("NVIDIA GeForce RTX 3080", 12, "NVIDIA GeForce RTX 3080 12GB"),
+        ("GeForce RTX 3080", 10, "NVIDIA GeForce RTX 3080"),
+        ("NVIDIA GeForce RTX 4090", 48, "NVIDIA GeForce RTX 4090 48GB"),
+        ("NVIDIA A16 or A2", 16, "NVIDIA A16"),
+        ("NVIDIA H100 80GB HBM3", 10, "NVIDIA H100 80GB HBM3"),
+    ],
+)
+def test_a_name_and_a_size_of_a_hosts_facts(name: str, gib: int, found: str) -> None:
+    spec = gpu_of_facts(name, gib * GIB)
+    assert spec is not None
+    assert spec.name == found
+
+
 def test_pci_ids_and_names_are_one_table() -> None:
     names = {spec.name for spec in GPUS}
     unknown = {name for group in PCI_IDS.values() for name in group} - names

@@ -175,6 +175,7 @@ CPUS: tuple[CpuSpec, ...] = tuple(
 )
 
 
+@functools.lru_cache(maxsize=1024)
 def find_cpu(name: str) -> CpuSpec | None:
     """Return the CPU that a person or /proc/cpuinfo calls ``name``; None when it is not in the table.
 

@@ -64,12 +64,13 @@ def near_gpus(name: str, count: int = 3) -> list[str]:
     return [names[key] for key in near]
 
 
+@functools.lru_cache(maxsize=1024)
 def gpu_of_facts(name: str, vram_bytes: int) -> GpuSpec | None:
     """Return the GPU of a host's facts, by its name and then by its memory; None when it is not known.
 
     A name may hold " or ", where one PCI id stands for two cards: then the slower one of those with this memory.
     """
-    found = [spec for part in name.split(" or ") for spec in _candidates(part)]
+    found = [spec for part in name.split(" or ") for spec in _candidates(part, vram_bytes)]
     same = [spec for spec in found if not vram_bytes or _same_size(spec, vram_bytes)]
     return min(same or found, key=lambda spec: spec.bandwidth_gbs, default=None)
 
@@ -101,9 +102,13 @@ def _same_size(spec: GpuSpec, vram_bytes: int) -> bool:
     return abs(spec.vram_bytes - vram_bytes) <= _SAME_SIZE * spec.vram_bytes
 
 
-def _candidates(name: str) -> list[GpuSpec]:
+def _candidates(name: str, vram_bytes: int) -> list[GpuSpec]:
+    """Return the GPU with exactly this name, else all that fit it; cards of several sizes share one name."""
     exact = _by_name().get(_plain(name if "NVIDIA" in name else f"NVIDIA {name}"))
-    return [exact, *matching_gpus(name)] if exact else matching_gpus(name)
+    if exact and (not vram_bytes or _same_size(exact, vram_bytes)):
+        return [exact]
+    sized = matching_gpus(f"{name} {round(vram_bytes / 2**30)}GB") if vram_bytes else []
+    return sized or ([exact] if exact else matching_gpus(name))
 
 
 def _plain(name: str) -> str:
