@@ -8,31 +8,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.architecture import Architecture
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader, Tensor
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.quantization import FILE_TYPES, label_of, same_label
-from ansible_collections.llmhost.core.plugins.module_utils.safetensors import SafetensorsHeader, StoredTensor
-
-SCHEMA = 1
-
-INPUT_NAMES = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "tok_embeddings.weight")
-OUTPUT_NAMES = ("lm_head.weight", "embed_out.weight")
-# Stored beside the packed weights of a quantised checkpoint, and no parameters themselves.
-SIDE_TENSORS = (
-    "scales",
-    "scale",
-    "scale_inv",
-    "zeros",
-    "qzeros",
-    "g_idx",
-    "zero_point",
-    "absmax",
-    "quant_map",
-    "shape",
+from ansible_collections.llmhost.core.plugins.module_utils.quantization import (
+    FILE_TYPES,
+    label_of,
+    normal_label,
+    same_label,
 )
-PACKED_DTYPES = {"I8": 8, "U8": 8, "I32": 32, "I64": 64}
+from ansible_collections.llmhost.core.plugins.module_utils.safetensors import SafetensorsHeader
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import form_of
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.tensor_groups import (
+    weights_from_gguf,
+    weights_from_safetensors,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+
+SCHEMA = 2
+GGUF, SAFETENSORS = "gguf", "safetensors"
+
+# What a config.json calls the type of its numbers -> the target to compute weights for.
+TARGETS = {"bfloat16": "BF16", "float16": "FP16", "half": "FP16", "float32": "F32", "float8_e4m3fn": "FP8"}
 
 
 @dataclass(frozen=True)
@@ -46,37 +47,20 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
-class Weights:
-    """How many bytes the tensors take, and of which kind they are."""
+class Variant:
+    """One model among those that lie together: usually a quantisation."""
 
-    parameters: int
-    weights_bytes: int
-    tensor_types: dict[str, int]
-    token_embedding_bytes: int
-    output_bytes: int
+    label: str
+    files: tuple[str, ...]
+    size_bytes: int
 
-    @classmethod
-    def from_gguf(cls, tensors: Sequence[Tensor]) -> Weights:
-        """Sum up the tensors of all files of a GGUF model."""
-        by_name = {tensor.name: tensor.size_bytes for tensor in tensors}
-        return cls(
-            sum(tensor.elements for tensor in tensors),
-            sum(by_name.values()),
-            _by_type((tensor.type_name, tensor.size_bytes) for tensor in tensors),
-            by_name.get("token_embd.weight", 0),
-            by_name.get("output.weight", 0),
-        )
 
-    @classmethod
-    def from_safetensors(cls, tensors: Sequence[StoredTensor], bits: int | None) -> Weights:
-        """Sum up the tensors of a checkpoint; ``bits`` is what a parameter takes if several are packed in a number."""
-        return cls(
-            sum(_parameters(tensor, bits) for tensor in tensors),
-            sum(tensor.size_bytes for tensor in tensors),
-            _by_type((tensor.dtype, tensor.size_bytes) for tensor in tensors),
-            sum(tensor.size_bytes for tensor in tensors if tensor.name.endswith(INPUT_NAMES)),
-            sum(tensor.size_bytes for tensor in tensors if tensor.name.endswith(OUTPUT_NAMES)),
-        )
+@dataclass(frozen=True)
+class Projector:
+    """A file with a tower for pictures or sound that llama.cpp loads beside the model."""
+
+    name: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -86,13 +70,19 @@ class Model:
     format: str
     quantization: str
     name: str | None
-    architecture: Architecture
+    shape: Shape
     weights: Weights
     files: tuple[ModelFile, ...]
     chat_template: bool
     header_digest: str
+    header_bytes: int
     license: str | None
+    tensor_types: Mapping[str, int]
     findings: tuple[Finding, ...] = ()
+    planned_only: bool = False
+    pinned: bool = False
+    variants: tuple[Variant, ...] = ()
+    projectors: tuple[Projector, ...] = ()
     repo: str | None = None
     commit: str | None = None
     path: str | None = None
@@ -107,23 +97,25 @@ class Model:
         tensors = [tensor for header in headers for tensor in header.tensors]
         _ensure_whole(headers, tensors)
         quantization, findings = _quantization(first, files[0].name)
+        shape = shape_from_gguf(first.metadata, tensors, first.name)
         unknown = sorted({tensor.type_name for tensor in tensors if not tensor.known_type})
-        architecture = Architecture.from_gguf(first)
         if unknown:
             text = f"{first.name} has tensors of unknown types ({', '.join(unknown)})"
             findings.append(warning("model.tensor_type", text, "Make sure that the runtime can read them."))
-            architecture = replace(architecture, unsupported=(*architecture.unsupported, "tensor_type"))
+            shape = replace(shape, doubts=(*shape.doubts, f"tensors of unknown types: {', '.join(unknown)}"))
         metadata = first.metadata
         return cls(
-            format="gguf",
+            format=GGUF,
             quantization=quantization,
             name=_text(metadata.get("general.name")),
-            architecture=architecture,
-            weights=Weights.from_gguf(tensors),
+            shape=shape,
+            weights=weights_from_gguf(tensors, shape),
             files=tuple(files),
             chat_template=any(key.startswith("tokenizer.chat_template") for key in metadata),
             header_digest=_digest((header.data, header.file_size) for header in headers),
+            header_bytes=sum(len(header.data) for header in headers),
             license=_text(metadata.get("general.license")),
+            tensor_types=_by_type((tensor.type_name, tensor.size_bytes) for tensor in tensors),
             findings=tuple(findings),
         )
 
@@ -137,29 +129,55 @@ class Model:
         chat_template: bool,
     ) -> Model:
         """Read a checkpoint from its ``config.json`` and the headers of all its weight files."""
-        settings = config.get("quantization_config")
-        quantized: Mapping[str, Any] = settings if isinstance(settings, dict) else {}
-        bits = quantized.get("bits")
         tensors = [tensor for header in headers for tensor in header.tensors]
         if not tensors:
             raise ModelError("model.invalid", f"{where} has no tensors", "Choose another model.")
-        weights = Weights.from_safetensors(tensors, bits if type(bits) is int and 0 < bits <= 32 else None)
-        method = _text(quantized.get("quant_method"))
+        types = _by_type((tensor.dtype, tensor.size_bytes) for tensor in tensors)
+        shape = shape_from_config(config, where)
         return cls(
-            format="safetensors",
-            quantization=(method or max(weights.tensor_types, key=lambda name: weights.tensor_types[name])).upper(),
+            format=SAFETENSORS,
+            quantization=_method(config) or max(types, key=lambda name: types[name]).upper(),
             name=_text(config.get("_name_or_path")),
-            architecture=Architecture.from_config(config, where),
-            weights=weights,
+            shape=shape,
+            weights=weights_from_safetensors(tensors, shape, config),
             files=tuple(files),
             chat_template=chat_template,
             header_digest=_digest((header.data, header.file_size) for header in headers),
+            header_bytes=sum(len(header.data) for header in headers),
             license=None,
+            tensor_types=types,
+        )
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], data: bytes, where: str, target: str) -> Model:
+        """Compute a model from its ``config.json`` alone, as if it were quantised as ``target``.
+
+        Without a target its numbers are those that the config names, else bf16. Its one file is what it would be.
+        """
+        wanted = target or _method(config) or TARGETS.get(_dtype(config), "BF16")
+        form = form_of(wanted)
+        shape = shape_from_config(config, where, gguf=form == GGUF)
+        weights = weights_from_shape(shape, wanted, form)
+        label = normal_label(wanted) if form == GGUF else wanted.upper()
+        name = shape.architecture
+        return cls(
+            format=form,
+            quantization=label,
+            name=_text(config.get("_name_or_path")),
+            shape=shape,
+            weights=weights,
+            files=(ModelFile(f"{name}-{label}.{form}", weights.total_bytes),),
+            chat_template=False,
+            header_digest=_digest([(data, len(data))]),
+            header_bytes=len(data),
+            license=None,
+            tensor_types={label: weights.total_bytes},
+            planned_only=True,
+            pinned=bool(target),
         )
 
     def as_dict(self, request: Mapping[str, str]) -> dict[str, Any]:
         """Return the documented form (see the return values of the module ``model_info``)."""
-        shape = asdict(self.architecture)
         return {
             "schema": SCHEMA,
             "request": dict(request),
@@ -169,15 +187,21 @@ class Model:
             "path": self.path,
             "format": self.format,
             "quantization": self.quantization,
-            "architecture": shape.pop("name"),
+            "architecture": self.shape.architecture,
             "name": self.name,
-            **asdict(self.weights),
-            "tied_embeddings": self.weights.output_bytes == 0,
+            "parameters": self.weights.parameters,
+            "weights_bytes": self.weights.total_bytes,
             "total_bytes": sum(file.size_bytes for file in self.files),
             "largest_file_bytes": max(file.size_bytes for file in self.files),
+            "header_bytes": self.header_bytes,
             "files": [asdict(file) for file in self.files],
-            **shape,
-            "unsupported": list(self.architecture.unsupported),
+            "tensor_types": dict(self.tensor_types),
+            "shape": self.shape.as_dict(),
+            "weights": self.weights.as_dict(),
+            "pinned": self.pinned,
+            "planned_only": self.planned_only,
+            "variants": [{**asdict(variant), "files": list(variant.files)} for variant in self.variants],
+            "projectors": [asdict(projector) for projector in self.projectors],
             "chat_template": self.chat_template,
             "license": self.license,
             "gated": self.gated,
@@ -235,11 +259,20 @@ def _by_type(tensors: Iterable[tuple[str, int]]) -> dict[str, int]:
     return dict(sorted(sums.items()))
 
 
-def _parameters(tensor: StoredTensor, bits: int | None) -> int:
-    if tensor.name.rpartition(".")[2].endswith(SIDE_TENSORS):
-        return 0
-    width = PACKED_DTYPES.get(tensor.dtype)
-    return tensor.elements * width // bits if width and bits else tensor.elements
+def _method(config: Mapping[str, Any]) -> str:
+    """Return how a checkpoint is quantised, in capitals; nothing if it is not."""
+    settings = config.get("quantization_config")
+    method = _text(settings.get("quant_method")) if isinstance(settings, dict) else None
+    return (method or "").upper()
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    nested = config.get("text_config")
+    for part in (config, nested if isinstance(nested, dict) else {}):
+        found = part.get("dtype") or part.get("torch_dtype")
+        if isinstance(found, str):
+            return found
+    return ""
 
 
 def _text(value: object) -> str | None:

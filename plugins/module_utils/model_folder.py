@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -12,10 +12,16 @@ from typing import Any, Protocol, TypeVar
 from ansible_collections.llmhost.core.plugins.module_utils.byte_source import MIB, ByteSource, LocalFile
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
 from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub, Repository
-from ansible_collections.llmhost.core.plugins.module_utils.model import Model, ModelFile
+from ansible_collections.llmhost.core.plugins.module_utils.model import Model, ModelFile, Projector, Variant
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.model_reference import ModelReference
-from ansible_collections.llmhost.core.plugins.module_utils.quantization import GgufGroup, choose_group, gguf_groups
+from ansible_collections.llmhost.core.plugins.module_utils.model_reference import CONFIGS, ModelReference
+from ansible_collections.llmhost.core.plugins.module_utils.quantization import (
+    GgufGroup,
+    choose_group,
+    complete_groups,
+    gguf_groups,
+    projector_files,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.safetensors import (
     MAX_JSON,
     SafetensorsHeader,
@@ -46,6 +52,9 @@ class Folder(Protocol):
     def source(self, name: str) -> ByteSource:
         """Return a file to read parts of."""
 
+    def size(self, name: str) -> int:
+        """Return the size of a file as it is listed, without looking into it; 0 if the list does not say."""
+
     def entry(self, source: ByteSource, name: str) -> ModelFile:
         """Return the file as the plan knows it."""
 
@@ -63,6 +72,10 @@ class HubFolder:
     def source(self, name: str) -> ByteSource:
         """Return a file of the repository."""
         return self._hub.file(self._repository, name)
+
+    def size(self, name: str) -> int:
+        """Return the size as the hub lists it."""
+        return self._repository.files[name].size_bytes or 0
 
     def entry(self, source: ByteSource, name: str) -> ModelFile:
         """Return the file with the checksums of the hub."""
@@ -87,34 +100,59 @@ class LocalFolder:
         """Return a file of the folder."""
         return LocalFile(os.path.join(self.where, name))
 
+    def size(self, name: str) -> int:
+        """Return the size of the file."""
+        try:
+            return os.path.getsize(os.path.join(self.where, name))
+        except OSError:
+            return 0
+
     def entry(self, source: ByteSource, name: str) -> ModelFile:
         """Return the file; its checksum is not known before it is read whole."""
         return ModelFile(name, source.size)
 
 
-def read_local(path: str) -> Model:
-    """Read a model on the target: a GGUF file (with the parts beside it), or a folder.
+def read_local(reference: ModelReference, variant: str = "") -> Model:
+    """Read a model on the target: a GGUF file (with the parts beside it), a folder, or a config.json alone.
 
-    The ``path`` of the answer is the first GGUF file, or the folder of a checkpoint.
+    The ``path`` of the answer is the first GGUF file, or the folder of a checkpoint. A path with a target means the
+    file of that whole name if there is one. ``variant`` chooses among several models of a folder.
     """
+    path, target = reference.path or "", reference.target
+    if target and os.path.exists(reference.whole_path):
+        path, target = reference.whole_path, ""
     name = os.path.basename(path)
     if os.path.isdir(path):
-        model = read_folder(LocalFolder(path), None)
-        return replace(model, path=os.path.join(path, model.files[0].name) if model.format == "gguf" else path)
+        model = read_folder(LocalFolder(path), variant or target or None)
+        model = replace(model, pinned=model.pinned or bool(variant or target))
+        in_file = model.format == "gguf" and not model.planned_only
+        return replace(model, path=os.path.join(path, model.files[0].name) if in_file else path)
     folder = LocalFolder(os.path.dirname(path))
+    if name.endswith(".json"):
+        return replace(_read_config(folder, name, target), path=path)
+    if target:
+        message = f"{path}:{target} does not exist"
+        raise ModelError("model.not_found", message, "Name a file, or a config.json with a quantisation.")
     if name.endswith(PICKLES):
         raise _pickled(path)
     if name.endswith(".safetensors"):
-        return replace(read_folder(folder, CHECKPOINT), path=folder.where)
+        return replace(read_folder(folder, CHECKPOINT), path=folder.where, pinned=True)
     groups = [group for group in gguf_groups(folder.names) if name in group.files]
     group = groups[0].complete(folder.where) if groups else GgufGroup("", (name,))
-    return replace(_read_gguf(folder, group), path=os.path.join(folder.where, group.files[0]))
+    model = replace(_read_gguf(folder, group), projectors=_projectors(folder), pinned=True)
+    return replace(model, path=os.path.join(folder.where, group.files[0]))
 
 
-def read_hub(hub: Hub, reference: ModelReference, revision: str) -> Model:
-    """Read a model in a repository of a hub."""
+def read_hub(hub: Hub, reference: ModelReference, revision: str, variant: str = "") -> Model:
+    """Read a model in a repository of a hub; ``variant`` chooses where the reference leaves a choice."""
     repository = hub.repository(reference.repo or "", revision)
-    model = read_folder(HubFolder(hub, repository), reference.selector)
+    folder = HubFolder(hub, repository)
+    if reference.selector in CONFIGS:
+        model = _read_config(folder, reference.selector, reference.target)
+    else:
+        selector = reference.selector or variant or None
+        model = read_folder(folder, selector)
+        model = replace(model, pinned=model.pinned or selector is not None)
     return replace(
         model,
         repo=repository.name,
@@ -126,20 +164,51 @@ def read_hub(hub: Hub, reference: ModelReference, revision: str) -> Model:
 
 
 def read_folder(folder: Folder, selector: str | None) -> Model:
-    """Read the model that is meant by a quantisation, a file name or nothing: GGUF first, else a checkpoint."""
+    """Read the model that is meant by a quantisation, a file name or nothing: GGUF first, else a checkpoint.
+
+    A folder with nothing but a config.json is planned for; there ``selector`` is the quantisation to plan with.
+    """
     groups = gguf_groups(folder.names)
     weights = [name for name in folder.names if name.endswith(".safetensors") and "/" not in name]
     if selector == CHECKPOINT or (weights and not groups and selector is None):
         return _read_checkpoint(folder, weights)
     if groups:
-        return _read_gguf(folder, choose_group(groups, selector, folder.where))
+        sizes = {name: folder.size(name) for group in groups for name in group.files}
+        model = _read_gguf(folder, choose_group(groups, selector, folder.where, sizes))
+        return replace(model, variants=_variants(groups, sizes), projectors=_projectors(folder))
     if weights:
         message = f"{folder.where} has no {selector}: it has no GGUF files, only a checkpoint in safetensors"
-        raise ModelError("model.quantization_not_found", message, "Choose a repository with GGUF files.")
+        remedy = f"Choose a repository with GGUF files; to see what it would need, plan for config.json:{selector}."
+        raise ModelError("model.quantization_not_found", message, remedy)
     if any(name.endswith(PICKLES) for name in folder.names):
         raise _pickled(folder.where)
+    config = next((name for name in CONFIGS if name in folder.names), None)
+    if config:
+        return _read_config(folder, config, selector or "")
     message = f"{folder.where} has no model: neither GGUF nor safetensors files"
     raise ModelError("model.no_weights", message, "Choose another one.")
+
+
+def _variants(groups: Sequence[GgufGroup], sizes: Mapping[str, int]) -> tuple[Variant, ...]:
+    """Return every model whose size is known, the smallest first, without a look into any."""
+    found = (
+        Variant(group.label or group.files[0], group.files, sum(sizes[name] for name in group.files))
+        for group in complete_groups(groups)
+        if all(sizes[name] for name in group.files)
+    )
+    return tuple(sorted(found, key=lambda variant: (variant.size_bytes, variant.files)))
+
+
+def _projectors(folder: Folder) -> tuple[Projector, ...]:
+    return tuple(Projector(name, folder.size(name)) for name in projector_files(folder.names))
+
+
+def _read_config(folder: Folder, name: str, target: str) -> Model:
+    """Plan with a config.json alone."""
+    if name not in folder.names:
+        raise ModelError("model.no_config", f"{folder.where} has no {name}", "Choose another one.")
+    where, data = f"{name} of {folder.where}", _content(folder, name)
+    return Model.from_config(read_json_object(data, where), data, where, target)
 
 
 def _read_gguf(folder: Folder, group: GgufGroup) -> Model:

@@ -10,17 +10,27 @@ from ansible_collections.llmhost.core.plugins.module_utils.model_error import Mo
 
 REPOSITORY = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 SELECTOR = re.compile(r"[\w.+ /-]{1,512}")
-FORMS = "Write org/repo, org/repo:Q4_K_M, org/repo:file.gguf, an absolute path, or file:///path."
+TARGET = re.compile(r"[A-Za-z0-9][\w-]{0,31}", re.ASCII)
+CONFIGS = ("config.json", "params.json")
+FORMS = (
+    "Write org/repo, org/repo:Q4_K_M, org/repo:file.gguf, an absolute path, or file:///path;"
+    " for what a model would need if it were quantised so, org/repo:config.json:Q4_K_M or /path/config.json:Q4_K_M."
+)
 
 
 @dataclass(frozen=True)
 class ModelReference:
-    """Where a model is: ``repo`` on a hub, perhaps with a ``selector`` (quantisation or file), or ``path`` here."""
+    """Where a model is: ``repo`` on a hub, perhaps with a ``selector`` (quantisation or file), or ``path`` here.
+
+    ``target`` is the quantisation to compute weights for: of a config.json, or of a folder that has nothing else. A
+    path may hold colons of its own, so one with a target means the file of that whole name if there is one.
+    """
 
     text: str
     repo: str | None = None
     selector: str | None = None
     path: str | None = None
+    target: str = ""
 
     @classmethod
     def from_text(cls, text: str) -> ModelReference:
@@ -38,16 +48,29 @@ class ModelReference:
             raise _unclear(text, "it is neither a repository nor an absolute path")
         if repo.lower().endswith((".gguf", ".safetensors")):
             raise _unclear(text, "a path must be absolute")
-        if selector and (not SELECTOR.fullmatch(selector) or _leaves(selector)):
-            raise _unclear(text, f"{selector!r} is neither a quantisation nor a file of the repository")
         if text.endswith(":"):
             raise _unclear(text, "nothing follows the colon")
+        config, _, target = selector.partition(":")
+        if config in CONFIGS:
+            if target and not TARGET.fullmatch(target):
+                raise _unclear(text, f"{target!r} is no quantisation")
+            return cls(text, repo=repo, selector=config, target=target)
+        if selector and (not SELECTOR.fullmatch(selector) or _leaves(selector)):
+            raise _unclear(text, f"{selector!r} is neither a quantisation nor a file of the repository")
         return cls(text, repo=repo, selector=selector or None)
+
+    @property
+    def whole_path(self) -> str:
+        """Return the path with what was taken for a target."""
+        return f"{self.path}:{self.target}" if self.target else self.path or ""
 
     @classmethod
     def _local(cls, text: str, path: str) -> ModelReference:
         if not path.startswith("/") or "\0" in path:
             raise _unclear(text, "its path is not absolute")
+        before, colon, target = path.rpartition(":")
+        if colon and before not in ("", "/") and TARGET.fullmatch(target):
+            return cls(text, path=before, target=target)
         return cls(text, path=path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -18,6 +18,7 @@ LABEL = re.compile(
     re.IGNORECASE,
 )
 SPLIT = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$")
+PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
 NOT_A_MODEL = re.compile(r"mmproj|imatrix", re.IGNORECASE)
 
 # general.file_type of GGUF; 1024 and above mean "guessed".
@@ -37,11 +38,16 @@ class GgufGroup:
     label: str  # "" if the name does not say
     files: tuple[str, ...]
 
+    @property
+    def parts(self) -> int:
+        """Return how many files a split model has, by their names; 0 for one that is not split."""
+        split = SPLIT.search(PurePosixPath(self.files[0]).stem)
+        return int(split["count"]) if split else 0
+
     def complete(self, where: str) -> GgufGroup:
         """Return this group; raise ModelError if a part of a split model is missing."""
-        split = SPLIT.search(PurePosixPath(self.files[0]).stem)
-        if split and len(self.files) != int(split["count"]):
-            message = f"{where} has {len(self.files)} of the {int(split['count'])} parts of {self.files[0]}"
+        if self.parts and len(self.files) != self.parts:
+            message = f"{where} has {len(self.files)} of the {self.parts} parts of {self.files[0]}"
             raise ModelError("model.incomplete", message, "Fetch the missing parts, or choose another quantisation.")
         return self
 
@@ -83,12 +89,30 @@ def gguf_groups(files: Iterable[str]) -> list[GgufGroup]:
     return [GgufGroup(label_of(parts[0]), tuple(parts)) for parts in groups.values()]
 
 
-def choose_group(groups: list[GgufGroup], wanted: str | None, where: str) -> GgufGroup:
-    """Return the model that is wanted: by file name, by quantisation, or the usual one; else say which there are."""
+def projector_files(files: Iterable[str]) -> list[str]:
+    """Return the projectors among the files of a repository."""
+    paths = (PurePosixPath(file) for file in sorted(files))
+    return [str(path) for path in paths if path.suffix.lower() == ".gguf" and PROJECTOR.search(path.name)]
+
+
+def complete_groups(groups: Iterable[GgufGroup]) -> list[GgufGroup]:
+    """Return those of which no part is missing."""
+    return [group for group in groups if group.parts in (0, len(group.files))]
+
+
+def choose_group(
+    groups: list[GgufGroup], wanted: str | None, where: str, sizes: Mapping[str, int] | None = None
+) -> GgufGroup:
+    """Return the model that is wanted, by file name or by quantisation; without either, one to know the others by.
+
+    That is the usual quantisation, else the one of middle size (``sizes`` by file; the first where none is known).
+    """
     if not groups:
         raise ModelError("model.no_gguf", f"{where} has no GGUF file of a model", "Choose a repository that has one.")
     if wanted is None:
         matches = groups if len(groups) == 1 else [group for group in groups if group.is_called(PREFERRED)]
+        if not matches:
+            return _middle(groups, sizes or {}).complete(where)
     elif wanted.lower().endswith(".gguf"):
         matches = [group for group in groups if wanted in group.files]
     else:
@@ -104,8 +128,11 @@ def choose_group(groups: list[GgufGroup], wanted: str | None, where: str) -> Ggu
             f"{where} has several models that are called {matches[0].label}: {names}",
             "Name the file.",
         )
-    if wanted is None:
-        message = f"{where} has several quantisations and no {PREFERRED}: {listed}"
-        raise ModelError("model.quantization_needed", message, "Name one of them: repo:quantisation.")
     message = f"{where} has no {wanted}; it has {listed}"
     raise ModelError("model.quantization_not_found", message, "Name one of these.")
+
+
+def _middle(groups: list[GgufGroup], sizes: Mapping[str, int]) -> GgufGroup:
+    whole = complete_groups(groups) or groups
+    ordered = sorted(whole, key=lambda group: sum(sizes.get(file, 0) for file in group.files))
+    return ordered[(len(ordered) - 1) // 2]

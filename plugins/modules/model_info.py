@@ -15,6 +15,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.model_query import Mo
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "model": {"type": "str", "required": True},
     "revision": {"type": "str", "default": "main"},
+    "variant": {"type": "str", "default": ""},
     "endpoint": {"type": "str", "default": "https://huggingface.co"},
     "token": {"type": "str", "default": "", "no_log": True},
     # The address of a proxy may hold a password.
@@ -36,7 +37,7 @@ def main() -> None:
     """Read the arguments, answer with the model."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = module.params
-    query = ModelQuery(given["model"], given["revision"], given["endpoint"])
+    query = ModelQuery(given["model"], given["revision"], given["endpoint"], given["variant"])
 
     def connect() -> Hub:
         client = HttpClient(Proxy.from_settings(given["proxy"]), given["ca_certificates"], given["timeout"])

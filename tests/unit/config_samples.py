@@ -262,9 +262,9 @@ SAMPLES: list[Sample] = [
     ),
     (
         "Falcon-H1 34B",
-        base("falcon_h1", (5120, 72, 20, 4, 21504, 261120), head_dim=128, mamba_d_ssm=10240, mamba_n_heads=32,
-             mamba_d_head=320, mamba_n_groups=2, mamba_d_state=256, mamba_d_conv=4, mamba_expand=2),
-        {"full 512+512 mamba2 33792+2621440": 72},
+        base("falcon_h1", (5120, 72, 20, 4, 21504, 261120), head_dim=128, mamba_d_ssm=4096, mamba_n_heads=32,
+             mamba_d_head=128, mamba_n_groups=2, mamba_d_state=256, mamba_d_conv=4, mamba_expand=2),
+        {"full 512+512 mamba2 15360+1048576": 72},
         "21504",
     ),
     (

@@ -37,6 +37,24 @@ def test_drafts_have_attention_and_network_of_the_last_layer() -> None:
     shape = shape_from_config(sample)
     assert len(shape.layers) == 61
     assert shape.draft_layers == (shape.layers[-1],)
+    assert shape_from_config(sample, gguf=True).draft_layers == (), "llama.cpp's conversion drops them"
+    sample = next(config for name, config, _, _ in SAMPLES if name == "GLM-4.5 Air")
+    assert len(shape_from_config(sample, gguf=True).draft_layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "tied"),
+    [
+        ("llama", {}, False),
+        ("llama", {"tie_word_embeddings": True}, True),
+        ("gemma2", {}, True),
+        ("gpt2", {}, True),
+        ("gpt_neox", {}, False),
+        ("never_heard_of", {}, False),
+    ],
+)
+def test_tied_embeddings_as_the_family_has_them(kind: str, more: dict[str, Any], tied: bool) -> None:
+    assert shape_from_config({**LLAMA, "model_type": kind, **more}).tied_embeddings is tied
 
 
 @pytest.mark.parametrize("name", ["Mistral 7B v0.1", "Phi-3 mini 4k"])

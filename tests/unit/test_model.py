@@ -12,35 +12,28 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.architecture import Architecture
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
 from ansible_collections.llmhost.core.plugins.module_utils.http_range import HttpClient
 from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.model_query import ModelQuery
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 from huggingface_hub import HfApi, parse_local_safetensors_file_metadata
 
 from tests.tools import make_model
 from tests.tools.loopback_hub import LoopbackHub
-from tests.tools.memory_source import MemorySource
+from tests.unit.shape_text import counted, network_text
 
 TINY = make_model.PRESETS["tiny"]
 SHAPE = {
     "architecture": "llama",
-    "layers": 2,
+    "layers": {"full 32+32": 2},
+    "network": "128",
     "embedding_length": 64,
-    "feed_forward_length": 128,
-    "head_count": 4,
-    "head_count_kv": 2,
-    "head_dim_k": 16,
-    "head_dim_v": 16,
     "context_length": 4096,
     "vocab_size": len(TINY.tokenizer().tokens),
-    "expert_count": 0,
-    "expert_used_count": 0,
-    "sliding_window": None,
+    "doubts": (),
     "chat_template": True,
-    "unsupported": [],
     "findings": [],
 }
 
@@ -61,7 +54,9 @@ def code_of(path: Path) -> str:
 
 
 def shape_of(model: dict[str, Any]) -> dict[str, Any]:
-    return {key: model[key] for key in SHAPE}
+    shape = Shape.from_facts(model["shape"])
+    read = {key: getattr(shape, key, model.get(key)) for key in SHAPE}
+    return {**read, "layers": counted(shape), "network": network_text(shape.layers[-1].feed_forward)}
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +87,12 @@ def test_local_gguf(tmp_path: Path, quantization: str, tied: bool) -> None:
     assert shape_of(model) == SHAPE
     assert model["weights_bytes"] == sum(sizes.values()) == sum(model["tensor_types"].values())
     assert model["parameters"] == sum(int(tensor.n_elements) for tensor in reader.tensors)
-    assert model["token_embedding_bytes"] == sizes["token_embd.weight"]
-    assert (model["output_bytes"], model["tied_embeddings"]) == (sizes.get("output.weight", 0), tied)
+    weights = Weights.from_facts(model["weights"])
+    assert (weights.total_bytes, weights.exact) == (model["weights_bytes"], True)
+    assert weights.token_embedding_bytes == sizes["token_embd.weight"]
+    assert (weights.output_bytes, model["shape"]["tied_embeddings"]) == (sizes.get("output.weight", 0), tied)
+    assert (model["pinned"], model["planned_only"], model["variants"]) == (True, False, [])
+    assert 0 < model["header_bytes"] < path.stat().st_size
     assert (model["source"], model["path"], model["repo"]) == ("local", str(path), None)
     assert (model["quantization"], model["format"], model["license"]) == (quantization, "gguf", "apache-2.0")
     assert model["files"] == [{"name": "mine.gguf", "size_bytes": path.stat().st_size, "sha256": None, "git_oid": None}]
@@ -115,7 +114,7 @@ def test_split_gguf_is_the_same_model_whichever_part_is_named(tmp_path: Path) ->
     models = [local(part) for part in parts]
     assert [file["name"] for file in models[0]["files"]] == [part.name for part in parts]
     assert {model["path"] for model in models} == {str(parts[0])}
-    same = ("weights_bytes", "parameters", "tensor_types", "output_bytes", *SHAPE)
+    same = ("weights_bytes", "parameters", "tensor_types", "weights", "shape")
     assert [[model[key] for key in same] for model in models] == [[local(whole)[key] for key in same]] * 3
     assert models[0]["largest_file_bytes"] == max(part.stat().st_size for part in parts)
 
@@ -144,7 +143,7 @@ def test_local_checkpoint(tmp_path: Path) -> None:
     names = [file["name"] for file in model["files"]]
     assert names[:2] == [path.name for path in files]
     assert {"config.json", "tokenizer.json", "tokenizer_config.json"} < set(names)
-    assert local(files[0]) == {**model, "request": {**model["request"], "model": str(files[0])}}
+    assert local(files[0]) == {**model, "pinned": True, "request": {**model["request"], "model": str(files[0])}}
     oracle = [parse_local_safetensors_file_metadata(path) for path in files]
     assert model["parameters"] == sum(sum(part.parameter_count.values()) for part in oracle)
 
@@ -191,7 +190,8 @@ def test_hub_gguf(hub: LoopbackHub) -> None:
             "git_oid": sibling.blob_id,
         }
     ]
-    assert model["request"] == {"model": "acme/Toy-GGUF:q4_0", "revision": "main", "endpoint": hub.url}
+    asked = {"model": "acme/Toy-GGUF:q4_0", "revision": "main", "endpoint": hub.url, "variant": ""}
+    assert (model["request"], model["pinned"]) == (asked, True)
 
 
 def test_hub_checkpoint(hub: LoopbackHub) -> None:
@@ -213,7 +213,6 @@ def test_hub_split_gguf(hub: LoopbackHub) -> None:
     [
         ("acme/pickle", "model.pickle_only"),
         ("acme/none", "model.not_found"),
-        ("acme/Toy-GGUF", "model.quantization_needed"),
         ("acme/Toy-GGUF:Q6_K", "model.quantization_not_found"),
         ("acme/Toy:Q4_K_M", "model.quantization_not_found"),
     ],
@@ -222,6 +221,34 @@ def test_hub_errors(hub: LoopbackHub, name: str, code: str) -> None:
     with pytest.raises(ModelError) as caught:
         remote(hub, name)
     assert caught.value.code == code
+
+
+def test_a_repository_alone_lists_what_there_is_to_choose_from(hub: LoopbackHub) -> None:
+    hub.log.clear()
+    model = remote(hub, "acme/Toy-GGUF")
+    api = HfApi(endpoint=hub.url).model_info("acme/Toy-GGUF", files_metadata=True)
+    sizes = {file.rfilename: file.size for file in api.siblings or [] if file.rfilename.endswith(".gguf")}
+    assert {variant["files"][0]: variant["size_bytes"] for variant in model["variants"]} == sizes
+    assert [variant["label"] for variant in model["variants"]] == ["Q4_0", "Q8_0"], "the smallest first"
+    assert (model["pinned"], model["quantization"]) == (False, "Q4_0"), "of two without the usual one, the smaller"
+    asked = [request["path"] for request in hub.log.as_dict()["requests"]]
+    assert not [path for path in asked if "Q8_0" in path], "the others are known by their sizes only"
+
+
+@pytest.mark.parametrize("variant", ["Q8_0", "q8_0", f"{TINY.name}-Q8_0.gguf"])
+def test_what_a_plan_chose_is_read(hub: LoopbackHub, variant: str) -> None:
+    client = HttpClient(sleep=lambda seconds: None)
+    query = ModelQuery("acme/Toy-GGUF", "main", hub.url, variant)
+    model = query.read(lambda: Hub(client, hub.url))
+    assert (model["quantization"], model["pinned"], len(model["variants"])) == ("Q8_0", True, 2)
+
+
+def test_projectors_are_listed_and_no_variants(tmp_path: Path) -> None:
+    make_model.write_gguf(tmp_path / "m-Q8_0.gguf", TINY)
+    (tmp_path / "mmproj-m-F16.gguf").write_bytes(b"GGUF" * 5)
+    model = local(tmp_path)
+    assert model["projectors"] == [{"name": "mmproj-m-F16.gguf", "size_bytes": 20}]
+    assert [variant["label"] for variant in model["variants"]] == ["Q8_0"]
 
 
 def gguf_with(folder: Path, architecture: str, metadata: dict[str, Any], file: str = "m.gguf") -> Path:
@@ -241,52 +268,6 @@ def gguf_with(folder: Path, architecture: str, metadata: dict[str, Any], file: s
     writer.write_tensors_to_file()
     writer.close()
     return folder / file
-
-
-def architecture_of(path: Path) -> Architecture:
-    return Architecture.from_gguf(GgufHeader.from_source(MemorySource(path.read_bytes())))
-
-
-@pytest.mark.parametrize(
-    ("architecture", "metadata", "unsupported"),
-    [
-        ("llama", {}, ()),
-        ("qwen3", {}, ()),
-        ("deepseek2", {"deepseek2.attention.kv_lora_rank": 512, "deepseek2.expert_count": 64}, ("mla", "moe")),
-        ("mamba", {"mamba.ssm.state_size": 16}, ("ssm",)),
-        ("gemma3", {"gemma3.attention.sliding_window": 512}, ("sliding_window",)),
-        (
-            "qwen3next",
-            {"qwen3next.full_attention_interval": 4, "qwen3next.ssm.conv_kernel": 4},
-            ("ssm", "linear_attention"),
-        ),
-        ("gemma3n", {"gemma3n.attention.shared_kv_layers": 10}, ("shared_kv",)),
-        ("glm4", {"glm4.nextn_predict_layers": 1}, ("mtp",)),
-        ("llama", {"llama.attention.sliding_window": 0}, ()),
-        ("brand-new", {}, ("architecture",)),
-    ],
-)
-def test_features_that_plain_arithmetic_does_not_size(
-    tmp_path: Path, architecture: str, metadata: dict[str, Any], unsupported: tuple[str, ...]
-) -> None:
-    assert architecture_of(gguf_with(tmp_path, architecture, metadata)).unsupported == unsupported
-
-
-@pytest.mark.parametrize(
-    ("metadata", "expected"),
-    [
-        ({}, (4, 4, 16, 16)),
-        ({"llama.attention.head_count_kv": 2}, (4, 2, 16, 16)),
-        ({"llama.attention.head_count_kv": [2, 2, 2, 2]}, (4, 2, 16, 16)),
-        ({"llama.attention.head_count_kv": [2, 0, 2, 1]}, (4, [2, 0, 2, 1], 16, 16)),
-        ({"llama.attention.head_count_kv": [2, 1]}, (4, [2, 1, 2, 2], 16, 16)),
-        ({"llama.attention.key_length": 128, "llama.attention.value_length": 64}, (4, 4, 128, 64)),
-        ({"llama.attention.head_count": [4, 8, 4, 4]}, (8, 8, 8, 8)),
-    ],
-)
-def test_heads(tmp_path: Path, metadata: dict[str, Any], expected: tuple[Any, ...]) -> None:
-    shape = architecture_of(gguf_with(tmp_path, "llama", metadata))
-    assert (shape.head_count, shape.head_count_kv, shape.head_dim_k, shape.head_dim_v) == expected
 
 
 @pytest.mark.parametrize(
@@ -322,39 +303,58 @@ def test_quantization_by_name_checked_by_header(
     assert [finding["code"] for finding in model["findings"]] == codes
 
 
-CONFIG = {"model_type": "llama", "num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4}
+CONFIG = {
+    "model_type": "qwen3",
+    "num_hidden_layers": 36,
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 12288,
+    "vocab_size": 151936,
+    "torch_dtype": "bfloat16",
+}
+
+
+def planned(path: Path, target: str = "") -> dict[str, Any]:
+    return ModelQuery(f"{path}{target}", "main", "https://hub.invalid").read(no_network)
 
 
 @pytest.mark.parametrize(
-    ("config", "unsupported"),
-    [
-        ({}, ()),
-        ({"sliding_window": None}, ()),
-        ({"sliding_window": 4096, "use_sliding_window": False}, ()),
-        ({"sliding_window": 4096}, ("sliding_window",)),
-        ({"kv_lora_rank": 512, "n_routed_experts": 64}, ("mla", "moe")),
-        ({"model_type": "gemma3", "vision_config": {}}, ("architecture",)),
-        ({"model_type": "gemma3", "vision_config": {"a": 1}}, ("vision",)),
-        ({"linear_num_value_heads": 32}, ("linear_attention",)),
-    ],
+    ("target", "form", "quantization", "gib"),
+    [("", "safetensors", "BF16", 15.26), (":Q4_K_M", "gguf", "Q4_K_M", 4.68), (":q8_0", "gguf", "Q8_0", 8.11)],
 )
-def test_features_in_a_config(config: dict[str, Any], unsupported: tuple[str, ...]) -> None:
-    assert Architecture.from_config({**CONFIG, **config}, "config.json").unsupported == unsupported
+def test_a_config_alone_is_planned_for(tmp_path: Path, target: str, form: str, quantization: str, gib: float) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    model = planned(tmp_path / "config.json", target)
+    assert (model["format"], model["quantization"]) == (form, quantization)
+    assert (model["planned_only"], model["pinned"], model["weights"]["exact"]) == (True, bool(target), False)
+    assert model["weights_bytes"] / 2**30 == pytest.approx(gib, rel=0.01)
+    assert model["total_bytes"] == model["largest_file_bytes"] == model["weights_bytes"]
+    assert planned(tmp_path, target) == {
+        **model,
+        "path": str(tmp_path),
+        "request": planned(tmp_path, target)["request"],
+    }
 
 
-def test_config_in_parts_and_older_names() -> None:
-    nested = Architecture.from_config({"model_type": "vlm", "text_config": {**CONFIG, "head_dim": 32}}, "c")
-    assert (nested.name, nested.layers, nested.head_dim_k, nested.head_count_kv) == ("llama", 4, 32, 4)
-    older = Architecture.from_config(
-        {"model_type": "gpt2", "n_layer": 3, "n_embd": 48, "n_head": 6, "multi_query": True, "n_positions": 9}, "c"
-    )
-    assert (older.layers, older.embedding_length, older.head_count, older.head_count_kv) == (3, 48, 6, 1)
-    assert older.context_length == 9
+def test_a_target_that_nobody_knows(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(ModelError) as caught:
+        planned(tmp_path / "config.json", ":Q9_Z")
+    assert caught.value.code == "model.quantization_not_found"
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"num_hidden_layers": "4"}, {"hidden_size": 0}, {"model_type": 7}, {"num_attention_heads": 2**60}]
-)
-def test_config_that_makes_no_sense(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ModelError):
-        Architecture.from_config({**CONFIG, **wrong}, "config.json")
+def test_a_checkpoint_is_not_served_in_another_quantisation_but_planned_for(tmp_path: Path) -> None:
+    make_model.write_safetensors(tmp_path, TINY)
+    with pytest.raises(ModelError, match=r"plan for config.json:Q4_K_M") as caught:
+        planned(tmp_path, ":Q4_K_M")
+    assert caught.value.code == "model.quantization_not_found"
+    assert planned(tmp_path / "config.json", ":Q8_0")["planned_only"] is True
+
+
+def test_a_file_whose_name_has_a_colon_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    make_model.write_gguf(tmp_path / "a:b" / "m.gguf", TINY)
+    assert local(tmp_path / "a:b")["format"] == "gguf"
+    assert code_of(tmp_path / "a:b" / "m.gguf:Q8_0") == "model.not_found"

@@ -61,6 +61,23 @@ def test_local_model_is_looked_at_again_while_it_is_there(tmp_path: Path) -> Non
     assert query.published(str(tmp_path)) == model
 
 
+def test_a_published_variant_answers_the_question_that_left_the_choice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model.write_repo(tmp_path / "hub", "acme/toy", TINY, ["Q8_0", "Q4_0"])
+    state = tmp_path / "state"
+    state.mkdir()
+    with LoopbackHub(tmp_path / "hub") as hub:
+        arguments = {"model": "acme/toy", "endpoint": hub.url, "state_dir": str(state)}
+        chosen = run(capsys, variant="Q8_0", **arguments)["model"]
+        publish(state, chosen)
+        hub.log.clear()
+        for variant in ("", "Q8_0", "q8_0", chosen["files"][0]["name"]):
+            assert run(capsys, variant=variant, **arguments)["model"] == chosen
+        assert hub.log.as_dict()["requests"] == []
+        assert run(capsys, variant="Q4_0", **arguments)["model"]["quantization"] == "Q4_0"
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", '{"models": 3}', '{"models": [3, {"model": 4}]}', '{"models": [{"model": {"schema": 1}}]}'],
@@ -102,6 +119,8 @@ def test_documentation_is_that_of_the_arguments_and_the_answer(tmp_path: Path) -
     contents = documented["RETURN"]["model"]["contains"]
     assert set(contents) == set(model)
     assert set(contents["files"]["contains"]) == set(model["files"][0])
+    [variant] = ModelQuery(str(tmp_path), "main", "https://hub.invalid").read(unreachable)["variants"]
+    assert set(contents["variants"]["contains"]) == set(variant)
 
 
 def test_token_is_never_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

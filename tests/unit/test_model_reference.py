@@ -29,9 +29,30 @@ def test_forms_that_are_understood(text: str, repo: str | None, selector: str | 
 
 
 @pytest.mark.parametrize(
+    ("text", "selector", "path", "target"),
+    [
+        ("acme/toy:config.json", "config.json", None, ""),
+        ("acme/toy:config.json:Q4_K_M", "config.json", None, "Q4_K_M"),
+        ("acme/toy:params.json:fp8", "params.json", None, "fp8"),
+        ("/srv/toy/config.json:Q4_K_M", None, "/srv/toy/config.json", "Q4_K_M"),
+        ("/srv/toy:AWQ", None, "/srv/toy", "AWQ"),
+        ("file:///srv/toy:AWQ", None, "/srv/toy", "AWQ"),
+        ("/srv/a:b/m.gguf", None, "/srv/a:b/m.gguf", ""),
+    ],
+)
+def test_quantisations_to_plan_with(text: str, selector: str | None, path: str | None, target: str) -> None:
+    reference = ModelReference.from_text(text)
+    assert (reference.selector, reference.path, reference.target) == (selector, path, target)
+    if path:
+        assert reference.whole_path == text.removeprefix("file://")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
+        "acme/toy:config.json:../x",
+        "acme/toy:Q4_K_M:Q8_0",
         "qwen3",
         "models/m.gguf/x",
         "models/m.gguf",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.quantization import choose_group, gguf_groups, label_of
+from ansible_collections.llmhost.core.plugins.module_utils.quantization import (
+    choose_group,
+    complete_groups,
+    gguf_groups,
+    label_of,
+    projector_files,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,7 @@ def test_the_only_model_needs_no_name() -> None:
         ("Q5_K_M", REPO, "model.quantization_not_found", "has no Q5_K_M; it has BF16, Q4_K_M, Q8_0, UD-Q2_K_XL"),
         ("Toy-Q9.gguf", REPO, "model.quantization_not_found", "has no Toy-Q9.gguf"),
         ("mmproj-Toy-F16.gguf", REPO, "model.quantization_not_found", "has no mmproj"),
-        (None, ["a-Q8_0.gguf", "a-Q5_0.gguf"], "model.quantization_needed", "Q5_0, Q8_0"),
+        (None, ["a-Q4_K_M.gguf", "b-Q4_K_M.gguf"], "model.ambiguous", "a-Q4_K_M.gguf, b-Q4_K_M.gguf"),
         (None, ["README.md", "mmproj-F16.gguf"], "model.no_gguf", "no GGUF"),
         ("Q8_0", ["a-Q8_0.gguf", "b-Q8_0.gguf"], "model.ambiguous", "a-Q8_0.gguf, b-Q8_0.gguf"),
         ("Q8_0", ["a-Q8_0-00001-of-00003.gguf", "a-Q8_0-00003-of-00003.gguf"], "model.incomplete", "2 of the 3"),
@@ -98,3 +104,15 @@ def test_what_cannot_be_chosen_is_explained(wanted: str | None, files: list[str]
     with pytest.raises(ModelError, match=text) as caught:
         chosen(wanted, files)
     assert caught.value.code == code
+
+
+def test_without_the_usual_one_the_middle_one_stands_for_all() -> None:
+    files = {"a-Q8_0.gguf": 8, "a-Q2_K.gguf": 2, "a-Q5_0.gguf": 5, "a-Q6_K-00001-of-00002.gguf": 6}
+    assert choose_group(gguf_groups(files), None, "acme/toy", files).files == ("a-Q5_0.gguf",)
+
+
+def test_projectors_are_no_models() -> None:
+    assert projector_files(REPO) == ["mmproj-Toy-F16.gguf"]
+    assert [group.label for group in complete_groups(gguf_groups([*REPO, "x-Q2_K-00001-of-00009.gguf"]))] == [
+        "BF16", "Q4_K_M", "Q8_0", "UD-Q2_K_XL",
+    ]  # fmt: skip

@@ -16,6 +16,10 @@ COLUMNS = (
 
 # One class a record: its model_type, a value for each column (- where the class has none), and what else it sets.
 _TABLE = """
+    dbrx - - - - - - - - no -
+    gpt_neox - - - - - - - - no -
+    gptj - - - - - - - - no -
+    persimmon - - - - - - - - no -
     afmoe 2048 6144 32 16 null 128 200192 16384 no 1024 moe_intermediate_size=1408 num_experts=64
         num_experts_per_tok=6
     apertus 4096 14336 32 32 null - 131072 65536 no -

@@ -45,7 +45,7 @@ FAMILIES: dict[str, Family] = {
     "arctic": Family("arctic"),
     "axk1": Family("", latent=True),
     "baichuan": Family("baichuan"),
-    "bailing_hybrid": Family("", 8, others=RECURRENT, linear="lightning", latent=True),
+    "bailing_hybrid": Family("bailingmoe3", 8, others=RECURRENT, linear="lightning", latent=True),
     "bailing_moe": Family("bailingmoe"),
     "bailing_moe_v2": Family("bailingmoe2"),
     "bamba": Family("granitehybrid", linear="mamba2", everywhere=RECURRENT),
@@ -211,6 +211,13 @@ FAMILIES: dict[str, Family] = {
     "zamba2": Family("", linear="mamba2"),
 }
 """By ``model_type``, without the ``_text`` that the nested part of a model with pictures may add."""
+
+
+DRAFTS_IN_GGUF = frozenset({
+    "bailingmoe2", "bailingmoe3", "cohere2moe", "deepseek32", "deepseek4", "dots3note", "exaone-moe", "exaone4", "glm4",
+    "glm4moe", "glm-dsa", "glm5-next", "hy_v3", "mimo2", "nemotron_h", "qwen3next", "qwen35", "qwen35moe", "step35",
+})  # fmt: skip
+"""Architectures whose layers for drafts llama.cpp's ``conversion`` keeps; it drops those of the others."""
 
 
 def family_of(model_type: str) -> Family | None:

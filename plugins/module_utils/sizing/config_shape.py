@@ -9,6 +9,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_attenti
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_blocks import block_layers
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_families import (
     BOTH,
+    DRAFTS_IN_GGUF,
     RECURRENT,
     Family,
     family_of,
@@ -53,7 +54,8 @@ def shape_from_config(config: Mapping[str, Any], where: str = "config.json", ggu
         context_length=fields.number("max_position_embeddings"),
         layers=layers,
         draft_layers=drafts,
-        tied_embeddings=fields.flag("tie_word_embeddings"),
+        # Transformers ties them unless a family says otherwise, and leaves out what is as usual.
+        tied_embeddings=fields.flag("tie_word_embeddings", family is not None),
         draft_in_cache=bool(drafts) and family is not None and family.gguf in DRAFT_IN_CACHE,
         per_layer_embedding_length=fields.number("hidden_size_per_layer_input"),
         doubts=(*_doubts(name, family, fields, gguf), *dict.fromkeys(fields.doubts)),
@@ -83,6 +85,8 @@ def _layers(family: Family | None, fields: Fields, gguf: bool) -> tuple[tuple[La
         for number in range(count)
     )
     drafts = fields.number("drafts", limit=MAX_DRAFTS)
+    if gguf and known.gguf not in DRAFTS_IN_GGUF and fields.text("model_type") != "glm4_moe_lite":
+        drafts = 0
     draft = Layer(attentions.draft(layers[-1].attention), None, networks.layer(count - 1))
     return layers, (draft,) * drafts
 

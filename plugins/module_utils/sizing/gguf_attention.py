@@ -48,6 +48,10 @@ class Attentions:
         self._ratios = self._compressed(all_layers)
         self._own = self._with_own_cache(all_layers)
         self._indexed = self._with_index(layers)
+        values = {tensor.name for tensor in tensors if tensor.name.endswith(".attn_v.weight")}
+        self._without_values = frozenset(
+            number for number in range(all_layers) if values and f"blk.{number}.attn_v.weight" not in values
+        )
         self._query_columns = {
             tensor.name: tensor.shape[1]
             for tensor in tensors
@@ -72,6 +76,7 @@ class Attentions:
             window=window,
             stores_cache=self._own[number],
             gated=self._is_gated(number, key),
+            keys_are_values=self._architecture == "gemma4" and number in self._without_values,
             kv_lora_rank=rank,
             q_lora_rank=self._fields.number("attention.q_lora_rank"),
             rope_dim=self._fields.number("rope.dimension_count") if rank else 0,

@@ -56,6 +56,7 @@ def shape_from_gguf(
         draft_layers=layers[all_layers - drafts :],
         tied_embeddings=bool(tensors) and "output.weight" not in by_name,
         draft_in_cache=bool(drafts) and name in DRAFT_IN_CACHE,
+        per_layer_embedding_length=fields.number("embedding_length_per_layer_input"),
         doubts=(*_doubts(name, fields), *dict.fromkeys(fields.doubts)),
     )
 
