@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST, Allocation, DeviceBytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, FITS, OFFLOAD, Fit
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit_speed import SpeedHost, fit_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import find_gpu
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
@@ -275,80 +271,7 @@ def test_a_tied_embedding_is_read_as_the_output() -> None:
     assert output_read(replace(weights, output_bytes=0)) == 175_000_000 + 8192
 
 
-# --- A fit -----------------------------------------------------------------------------------------------------------
-
-
-def fit(engine: str = "llama_cpp", gpus: int = 1, **fields: Any) -> Fit:
-    rows = tuple(DeviceBytes(f"GPU{at}") for at in range(gpus))
-    allocation = Allocation(rows, DeviceBytes(HOST))
-    base = Fit(FITS, engine, 8192, 1, "f16", allocation, tuple(range(gpus)), (0,) * gpus, places=49)
-    return replace(base, **fields)
-
-
-def speed_of(phrase: str, wanted: Fit, context: int = 1000) -> SpeedRange:
-    shape, weights = moe()
-    found = fit_speed(wanted, shape, weights, SpeedHost.from_facts(parse_hardware(phrase)), context)
-    assert found is not None
-    return found
-
-
-def test_speed_of_a_fit() -> None:
-    one = speed_of("RTX 3090, 64 GB", fit())
-    assert one.low < 141.5 < one.high
-    assert [device.name for device in one.devices] == ["GPU0"]
-    two = speed_of("2x RTX 3090, 64 GB", fit(gpus=2))
-    assert two.bytes_per_token == one.bytes_per_token
-    assert two.high < one.high
-    assert speed_of("RTX 3090, 64 GB", fit(), 8000).high < one.high
-    # The context of the plan bounds that of the estimate.
-    assert speed_of("RTX 3090, 64 GB", fit(), 10**9) == speed_of("RTX 3090, 64 GB", fit(), 8192)
-
-
-def test_speed_with_layers_or_experts_in_ram() -> None:
-    whole = speed_of("RTX 3090, 64 GB", fit())
-    layers = speed_of("RTX 3090, 64 GB", fit(verdict=OFFLOAD, gpu_layers=25))
-    experts = speed_of("RTX 3090, 64 GB", fit(verdict=OFFLOAD, cpu_expert_layers=24))
-    cpu = speed_of("CPU only, 64 GB", fit(gpus=0))
-    assert cpu.high < layers.high < whole.high
-    assert cpu.high < experts.high < whole.high
-    assert {found.bytes_per_token for found in (whole, layers, experts, cpu)} == {whole.bytes_per_token}
-    host = experts.devices[-1]
-    assert (host.name, host.bytes_per_token) == ("host", 24 * 23_000_000)
-    assert speed_of("EPYC 9654, CPU only, 64 GB", fit(gpus=0)).low > 2 * cpu.low
-
-
-def test_speed_with_vllm() -> None:
-    one = speed_of("H100 SXM, 256 GB", fit("vllm", cache_type="auto"))
-    pair = speed_of("2x H100 SXM, 256 GB", fit("vllm", 2, cache_type="auto", tensor_parallel=2))
-    stages = speed_of("2x H100 SXM, 256 GB", fit("vllm", 2, cache_type="auto", pipeline_parallel=2))
-    assert one.ceiling < pair.ceiling
-    assert stages.high < one.high
-    offloaded = speed_of("H100 SXM, 256 GB", fit("vllm", cache_type="auto", cpu_offload_bytes=4 * GB))
-    assert offloaded.high < one.high
-    assert offloaded.devices[-1].name == "link"
-
-
-def test_no_speed_where_nothing_runs_or_a_gpu_is_unknown() -> None:
-    shape, weights = moe()
-    host = SpeedHost.from_facts(parse_hardware("RTX 3090, 64 GB"))
-    assert fit_speed(fit(verdict=DOES_NOT_FIT), shape, weights, host) is None
-    assert fit_speed(fit(), shape, weights, replace(host, gpus=(None,))) is None
-    assert fit_speed(fit(gpus=2), shape, weights, host) is None
-
-
-def test_links_of_a_host() -> None:
-    def host(phrase: str) -> SpeedHost:
-        return SpeedHost.from_facts(parse_hardware(phrase))
-
-    assert host("2x RTX 3090 NVLink").nvlink
-    assert not host("2x RTX 3090").nvlink
-    assert host("8x H100 SXM").nvlink
-    assert (host("RTX 3090, PCIe 3.0 x8").pcie_generation, host("RTX 3090, PCIe 3.0 x8").pcie_lanes) == (3, 8)
-    facts = parse_hardware("8x H100 SXM")
-    for gpu in facts["gpus"]:
-        del gpu["nvlink"], gpu["pcie"]
-    bare = SpeedHost.from_facts(facts)
-    assert (bare.nvlink, bare.pcie_generation, bare.pcie_lanes) == (True, 4, 16)
+# --- RAM -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
