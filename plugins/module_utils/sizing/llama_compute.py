@@ -16,7 +16,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena imp
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import Cells
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph import Graph
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph_state import recur
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import LlamaSettings
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import CUDA, LlamaSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, Layer, Shape
 
 PIPELINE_COPIES = 4
@@ -48,6 +48,7 @@ class Place:
     output: bool
     on_gpu: bool
     pipelined: bool = False
+    arriving: int = 1  # hidden states that come from another device: of its last layer, and their norm
     output_copy: int = 0  # bytes of an output matrix that is copied from RAM
 
     @property
@@ -61,7 +62,7 @@ def graph_of(shape: Shape, settings: LlamaSettings, cells: Cells, on_gpu: bool) 
     plain = ("f32", "f16", "bf16")
     rotates = bool(value(settings.build, "rotated_cache")) and settings.flash_attention
     windowed = any(layer.attention is not None and layer.attention.window for layer in shape.layers[:8])
-    copies = on_gpu and settings.flash_attention and value(settings.build, "flash_copies_logged")
+    copies = on_gpu and settings.backend == CUDA and value(settings.build, "flash_copies_logged")
     return Graph(
         embedding=shape.embedding_length,
         architecture=shape.architecture,
@@ -92,9 +93,11 @@ def input_bytes(graph: Graph, settings: LlamaSettings, window: int, layers: Sequ
         total += graph.tokens * window * element + places
     if any(not attention.window for attention in attentions):
         total += graph.tokens * graph.cells * element + places
+    if any(attention.index_heads for attention in attentions):
+        total += graph.tokens * graph.cells * element
     if graph.rotate_k or graph.rotate_v:
         total += 2**18
-    return total + _zeros(graph, attentions)
+    return total
 
 
 def _zeros(graph: Graph, attentions: Sequence[Attention]) -> int:
@@ -109,51 +112,84 @@ def device_bytes(shape: Shape, place: Place, settings: LlamaSettings, cells: Cel
     window = cells.window // cells.streams
     hidden = graph.embedding * graph.tokens * 4
     inputs = input_bytes(graph, settings, window, place.layers, value_row)
-    if place.pipelined:
-        inputs = PIPELINE_COPIES * (inputs + hidden)
-    if not place.on_gpu and value(settings.build, "input_embeddings"):
-        inputs += hidden
-    first = (0, hidden) if place.on_gpu else (inputs, hidden)
-    fixed = (hidden, inputs) if place.on_gpu else (0, inputs)
-    if not place.pipelined:
-        graph.masks = fixed if place.on_gpu else (hidden, inputs - hidden)
-    peak, before, after = _layers(graph, place, first, fixed, window)
+    zeros = _zeros(graph, [layer.attention for layer in place.layers if layer.attention is not None])
+    start = _start(graph, place, settings, inputs, zeros, hidden)
+    peak, before = _layers(graph, place, start, window)
     if place.output:
-        peak = max(peak, _end(graph, shape, place, settings, (before, after), fixed, window))
-    return max(peak, inputs + hidden)
+        peak = max(peak, _end(graph, shape, place, settings, before, start, window))
+    return max(peak, start.inputs[1] + hidden)
 
 
-def _layers(graph: Graph, place: Place, first: Block, fixed: Block, window: int) -> tuple[int, int, int]:
-    """Return the bytes that the layers take, and where the hidden state lies before and after the last of them."""
-    peak = before = after = first[0]
-    known: dict[tuple[int, int, int], tuple[int, int]] = {}
+@dataclass(frozen=True)
+class Start:
+    """Where the first layer of a device finds what it reads; a block without bytes lies inside the inputs."""
+
+    inputs: Block
+    hidden: Block
+    norm: Block | None  # made by the device before
+    masks: Block  # of the inputs what nothing reads after the last layer's attention
+
+
+def _start(graph: Graph, place: Place, settings: LlamaSettings, inputs: int, zeros: int, hidden: int) -> Start:
+    if place.pipelined:
+        inputs = PIPELINE_COPIES * (inputs + place.arriving * hidden + _split_state(graph, place)) + zeros
+        return Start((0, inputs), (inputs, 0), (0, 0) if place.arriving > 1 else None, (0, 0))
+    inputs += zeros
+    if not place.on_gpu:
+        embeddings = hidden * value(settings.build, "input_embeddings")
+        return Start((0, inputs + embeddings), (inputs + embeddings, hidden), None, (embeddings, inputs))
+    fixed = (hidden, inputs)
+    if place.arriving > 1:
+        return Start(fixed, (hidden + inputs, hidden), (0, hidden), fixed)
+    return Start(fixed, (0, hidden), None, fixed)
+
+
+def _split_state(graph: Graph, place: Place) -> int:
+    """Return what a state space layer exchanges with the next device, where the two begin each other's work."""
+    parts = [layer.recurrent for layer in place.layers if layer.recurrent is not None]
+    spaces = [part for part in parts if part.kind in ("mamba", "mamba2")]
+    if not spaces:
+        return 0
+    part = spaces[0]
+    product = 2 * part.inner + (2 * part.groups * part.state_dim + part.heads if part.kind == "mamba2" else 0)
+    return (part.inner + (product if place.arriving > 1 else 0)) * graph.tokens * 4
+
+
+def _layers(graph: Graph, place: Place, start: Start, window: int) -> tuple[int, Block]:
+    """Return the bytes that the layers take, and where the hidden state lies before the last of them."""
+    hidden = before = start.hidden
+    norm, peak = start.norm, 0
+    known: dict[tuple[int, int, Block, bool], tuple[int, Block]] = {}
     for number, run in enumerate(place.runs):
-        inside = replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, inputs=fixed)
+        inside = replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, inputs=start.inputs)
         for layer in run.layers:
-            key = (number, id(layer), after)
+            key = (number, id(layer), hidden, norm is None)
             if key not in known:
-                known[key] = _layer(inside, layer, (after, first[1]), window)[:2]
-            top, offset = known[key]
-            peak, before, after = max(peak, top), after, offset
-    return peak, before, after
+                known[key] = _layer(inside, layer, hidden, window, norm=norm)[:2]
+            before = hidden
+            top, hidden = known[key]
+            peak, norm = max(peak, top), None
+    return peak, before
 
 
-def _layer(graph: Graph, layer: Layer, residual: Block, window: int, rows: int = -1) -> tuple[int, int, Graph]:
+def _layer(
+    graph: Graph, layer: Layer, residual: Block, window: int, rows: int = -1, norm: Block | None = None
+) -> tuple[int, Block, Graph]:
     """Run one layer by itself; ``rows`` tokens of it are read by the output if it is the last (-1: it is not)."""
     attention = layer.attention
     cells = window if attention is not None and attention.window else graph.cells
-    graph = replace(graph, arena=Arena(), cells=cells, last=rows >= 0)
-    graph.arena.reserve(*sorted((residual, graph.inputs)))
-    out = _run(graph, layer, residual, rows)
-    return graph.arena.peak, out[0], graph
+    graph = replace(graph, arena=Arena(), cells=cells)
+    graph.arena.reserve(*sorted(block for block in (residual, graph.inputs, norm or (0, 0)) if block[1]))
+    out = _run(graph, layer, residual, rows, norm)
+    return graph.arena.peak, out, graph
 
 
-def _run(graph: Graph, layer: Layer, residual: Block, rows: int) -> Block:
+def _run(graph: Graph, layer: Layer, residual: Block, rows: int, norm: Block | None) -> Block:
     """Run one layer and return the block of its output; only that and the inputs are left."""
     attention, recurrent, network = layer.attention, layer.recurrent, layer.feed_forward
     if attention is None and recurrent is None:
         return _network(graph, layer, residual)
-    norm = graph.new(graph.embedding)
+    norm = norm or graph.new(graph.embedding)
     if attention is not None and network is not None and graph.architecture in llama_graph.PARALLEL:
         mixed = llama_graph.attend(graph, attention, norm, keep=True)
         hidden = llama_graph.feed_forward(graph, network, norm)
@@ -161,13 +197,14 @@ def _run(graph: Graph, layer: Layer, residual: Block, rows: int) -> Block:
         graph.free(mixed, graph.new(graph.embedding))
         return hidden
     out = _mixed(graph, layer, norm)
-    if graph.last:
-        graph.free(graph.masks)
+    graph.free(graph.masks)
     if rows >= 0:
         out, residual = _picked(graph, out, rows), _picked(graph, residual, rows)
         if rows < graph.tokens:
             graph.free(residual)
             return out
+    elif llama_graph.adds_to_residual(graph, layer):
+        out, residual = residual, out
     graph.free(residual)
     return out if network is None else _network(graph, layer, out)
 
@@ -194,35 +231,27 @@ def _network(graph: Graph, layer: Layer, residual: Block) -> Block:
     if layer.feed_forward is None:
         return residual
     out = llama_graph.feed_forward(graph, layer.feed_forward, graph.new(graph.embedding))
+    if graph.architecture in llama_graph.RESIDUAL_FIRST and residual[1]:
+        graph.free(out)
+        return residual
     graph.free(residual)
     return out
 
 
 def _end(
-    graph: Graph,
-    shape: Shape,
-    place: Place,
-    settings: LlamaSettings,
-    offsets: tuple[int, int],
-    fixed: Block,
-    window: int,
+    graph: Graph, shape: Shape, place: Place, settings: LlamaSettings, hidden: Block, start: Start, window: int
 ) -> int:
     """Return the bytes that the last layer takes when it is followed by the logits, with them."""
-    rows, hidden = settings.logit_rows, graph.embedding * graph.tokens * 4
-    logits = rows * shape.vocab_size * 4
-    kept = fixed if place.pipelined or not place.on_gpu else (0, 0)
+    rows, logits = settings.logit_rows, settings.logit_rows * shape.vocab_size * 4
     late = graph.architecture in PICKS_LATE or not value(settings.build, "picks_outputs")
     if not place.layers:
-        return place.output_copy + logits + hidden + fixed[1]
+        return place.output_copy + logits + sum(hidden) + sum(start.inputs)
     run = place.runs[-1]
-    inside = replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, inputs=fixed)
-    picks = -1 if late else rows
-    top, offset, ran = _layer(inside, run.layers[-1], (offsets[0], hidden), window, picks)
-    if late:
-        ran = replace(graph, arena=Arena())
-        ran.arena.reserve(*sorted(block for block in ((offset, hidden), kept) if block[1]))
-        if rows < graph.tokens or graph.architecture in PICKS_LATE:
-            ran.bytes(graph.embedding * rows * 4)
+    inside = replace(graph, inputs=start.inputs, masks=start.masks)
+    inside = replace(inside, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy)
+    top, _, ran = _layer(inside, run.layers[-1], hidden, window, -1 if late else rows)
+    if late and (rows < graph.tokens or graph.architecture in PICKS_LATE):
+        ran.bytes(graph.embedding * rows * 4)
     copied = ran.bytes(place.output_copy) if place.output_copy else (0, 0)
     ran.bytes(logits)
     ran.free(copied)

@@ -20,7 +20,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache im
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_compute import Place, Run
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import CUDA, LAYER, NONE, LlamaSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_weights import Sums, output_bytes, sums_of
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_weights import (
+    Sums,
+    output_bytes,
+    sums_of,
+    without_experts,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 
@@ -62,7 +67,7 @@ class _Plan:
         """Several GPUs hold everything, so that they work on different micro-batches at once."""
         settings = self.settings
         everything = not self.host.places and settings.cpu_expert_layers == 0
-        usable = settings.backend == CUDA and settings.split_mode == LAYER and value(settings.build, "pipeline")
+        usable = settings.split_mode == LAYER and value(settings.build, "pipeline")
         return bool(len(self.gpus) > 1 and everything and usable)
 
     @property
@@ -72,13 +77,25 @@ class _Plan:
         usable = settings.backend == CUDA and value(settings.build, "offloads_operations")
         return bool(self.gpus and usable and settings.tokens >= OFFLOAD_TOKENS)
 
-    def run(self, first: int, last: int, *, in_ram: bool) -> Run:
-        """Return layers as a device computes them, whose weights are copied from RAM or lie there."""
-        layers = self.kinds.layers[first:last]
-        if not layers or not (self.offloads and (in_ram or self.settings.cpu_expert_layers > first)):
-            return Run(layers)
-        matrix, expert = self.sums.copies(self.shape.embedding_length, layers, first, last)
-        return Run(layers, matrix if in_ram else 0, expert)
+    def helps(self, index: int) -> bool:
+        """Tell whether a GPU multiplies with weights that are in RAM: only the first does."""
+        return index == 0 and self.offloads
+
+    def run(self, first: int, last: int, *, in_ram: bool, index: int) -> list[Run]:
+        """Return layers as a GPU computes them, where their weights, or those of their experts, are in RAM."""
+        last = min(last, len(self.shape.layers))
+        middle = max(first, min(last, self.settings.cpu_expert_layers))
+        runs = []
+        for begin, end, copied in ((first, middle, True), (middle, last, in_ram)):
+            layers = self.kinds.layers[begin:end]
+            if not layers:
+                continue
+            if copied and self.helps(index):
+                matrix, expert = self.sums.copies(self.shape.embedding_length, layers, begin, end)
+                runs.append(Run(layers, matrix if in_ram else 0, expert))
+            else:
+                runs.append(Run(without_experts(layers) if copied else layers))
+        return runs
 
 
 def allocate(shape: Shape, weights: Weights, settings: LlamaSettings, gpus: int) -> Allocation:
@@ -119,17 +136,18 @@ def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[S
 def _gpu(plan: _Plan, index: int) -> DeviceBytes:
     span, settings = plan.gpus[index], plan.settings
     overhead = value(settings.build, "cuda_context")
-    helps = index == 0 and plan.offloads and plan.host.places > 0
+    helps = plan.helps(index) and plan.host.places > 0
     if not span.places and not helps:
         return DeviceBytes(f"GPU{index}", overhead_bytes=overhead)
     kv, recurrent = caches(plan.shape, plan.kinds, span.first, span.last, plan.cells, settings)
-    runs = [plan.run(span.first, min(span.last, len(plan.shape.layers)), in_ram=False)]
+    runs = plan.run(span.first, span.last, in_ram=False, index=index)
     copied = 0
     if helps:
-        runs.insert(0, plan.run(0, min(plan.host.last, len(plan.shape.layers)), in_ram=True))
+        runs = plan.run(0, plan.host.last, in_ram=True, index=index) + runs
         if plan.host.output and settings.logit_rows >= OFFLOAD_TOKENS:
             copied = output_bytes(plan.weights)
-    place = Place(tuple(run for run in runs if run.layers), span.output or copied > 0, True, plan.pipelined, copied)
+    arriving = 2 if span.first and not helps else 1
+    place = Place(tuple(runs), span.output or copied > 0, True, plan.pipelined, arriving, copied)
     return DeviceBytes(
         f"GPU{index}",
         weights_bytes=_layer_weights(plan, span) + (output_bytes(plan.weights) if span.output else 0),
@@ -147,7 +165,7 @@ def _host(plan: _Plan) -> DeviceBytes:
     output = plan.weights.output_bytes + plan.weights.output_norm_bytes if span.output else 0
     arguments = settings, plan.cells
     compute = llama_compute.host_bytes(shape, *arguments, plan.kinds.kinds, plan.kinds.value_row, plan.pipelined)
-    if span.places or experts:
+    if span.places or (experts and not plan.offloads):
         layers = plan.kinds.layers[: min(span.last, len(shape.layers))] or plan.kinds.layers[: len(shape.layers)]
         place = Place((Run(layers),), span.output, on_gpu=False)
         compute = llama_compute.device_bytes(shape, place, *arguments, plan.kinds.value_row)

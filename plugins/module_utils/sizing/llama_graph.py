@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import Arena, Block
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Attention, FeedForward
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Attention, FeedForward, Layer
 
 FUSED_QKV = frozenset(
     [
@@ -41,6 +41,9 @@ PARALLEL = frozenset(("cohere2", "cohere2moe", "command-r", "falcon", "gptneox",
 DOUBLE_UP = frozenset(("chatglm", "glm4", "phi3", "plamo2", "plamo3"))
 """Gate and up are one matrix, so the activation reads one tensor of twice the width."""
 
+RESIDUAL_FIRST = frozenset(("jamba", "lfm2", "lfm2moe", "phi3"))
+"""What a layer makes is added to the hidden state in place, not the other way round."""
+
 
 @dataclass
 class Graph:
@@ -62,7 +65,6 @@ class Graph:
     expert_copy: int = 0  # the same of one tensor of routed experts
     inputs: Block = (0, 0)
     masks: Block = (0, 0)  # of the inputs what nothing reads after the last layer's attention
-    last: bool = False  # nothing after this layer reads the inputs
     arena: Arena = field(default_factory=Arena)
 
     def new(self, elements: int, extra: int = 0) -> Block:
@@ -87,6 +89,12 @@ class Graph:
     def free(self, *blocks: Block) -> None:
         """Give blocks back."""
         self.arena.free(*blocks)
+
+
+def adds_to_residual(graph: Graph, layer: Layer) -> bool:
+    """Tell whether the sum behind attention takes the place of the hidden state: what it adds is a view."""
+    reshaped = layer.recurrent is not None and layer.recurrent.kind == "gated_delta_net"
+    return reshaped or graph.architecture in ("jamba", "lfm2", "lfm2moe")
 
 
 def attend(graph: Graph, attention: Attention, norm: Block, keep: bool) -> Block:
@@ -202,12 +210,11 @@ def _choose(graph: Graph, attention: Attention, compressed: Block) -> Block:
     weights = graph.new(attention.index_heads)
     scores = graph.new(graph.cells)
     graph.free(rotated, weights)
-    best = graph.new(min(graph.cells, INDEX_TOP_K))
-    graph.free(scores)
-    copied = graph.new(min(graph.cells, INDEX_TOP_K))
+    best, copied = (graph.new(min(graph.cells, INDEX_TOP_K)) for _ in range(2))
     graph.free(best)
-    mask = graph.bytes(graph.tokens * graph.cells * (2 if graph.flash else 4))
-    graph.free(copied)
+    size = graph.tokens * graph.cells * (2 if graph.flash else 4)
+    filled, mask = graph.bytes(size), graph.bytes(size)
+    graph.free(scores, copied, filled)
     return mask
 
 

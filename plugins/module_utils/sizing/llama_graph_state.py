@@ -107,7 +107,9 @@ def _mamba2(graph: Graph, part: Recurrent, norm: Block) -> Block:
     product = graph.new(part.inner + width + part.heads)
     graph.free(norm)
     mixed = _convolved(graph, part, (0, 0), width, states)
+    raw = graph.new(part.heads)
     steps = graph.new(part.heads)
+    graph.free(raw)
     scanned = graph.new(part.inner, graph.state(part.state_elements))
     graph.free(steps)
     gate = graph.new(part.inner)
@@ -153,7 +155,7 @@ def _short_conv(graph: Graph, part: Recurrent, norm: Block) -> Block:
 def _rwkv(graph: Graph, part: Recurrent, norm: Block) -> Block:
     width = graph.embedding
     shifted = graph.new(6 * width)
-    parts = [graph.new(width) for _ in range(8)]
+    parts = [graph.new(width) for _ in range(9)]
     out = graph.new(width, graph.state(2 * part.state_elements + part.conv_elements))
     graph.free(shifted, *parts, norm)
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
@@ -45,6 +45,19 @@ class Sums:
             each = embedding * network.expert_length * network.experts
             expert = max(expert, _share(experts, each, each * (3 if network.gated else 2)))
         return matrix, expert
+
+
+def without_experts(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers as a device sees them that does not compute their routed experts; equal layers are one object."""
+    made: dict[int, Layer] = {}
+    for layer in layers:
+        network = layer.feed_forward
+        if id(layer) not in made:
+            if network is not None and network.experts_used:
+                length = network.length or network.shared_length
+                network = FeedForward(length, network.gated) if length else None
+            made[id(layer)] = replace(layer, feed_forward=network)
+    return [made[id(layer)] for layer in layers]
 
 
 def output_bytes(weights: Weights) -> int:
