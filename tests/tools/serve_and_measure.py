@@ -17,6 +17,8 @@ from typing import Any
 
 PORT = 8099
 DEADLINE_SECONDS = 60.0
+# More tokens than are computed at once, so that every page of the compute buffer is written.
+PROMPT = "one two three four five " * 26
 
 
 def main() -> None:
@@ -55,8 +57,8 @@ def wait_until_ready(server: subprocess.Popen[bytes]) -> bool:
 
 
 def ask() -> str:
-    """Return a few tokens, whatever the model would say; nothing when the server gives up."""
-    question = {"prompt": "one two three", "n_predict": 4, "ignore_eos": True, "temperature": 0}
+    """Return a few tokens after a long question, whatever the model says; nothing when the server gives up."""
+    question = {"prompt": PROMPT, "n_predict": 4, "ignore_eos": True, "temperature": 0}
     request = urllib.request.Request(
         f"http://127.0.0.1:{PORT}/completion",
         data=json.dumps(question).encode(),
