@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST, Allocation, DeviceBytes
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import LayerClasses, classes_of
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.search import largest
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_activation import activation_bytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_cache import CacheLayout, cache_layout
@@ -14,6 +17,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_graphs im
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_host import host_bytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_parallel import check_parallel, pipeline_stages
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import (
+    CHUNKED_OVER,
     Batch,
     VllmGpu,
     VllmSettings,
@@ -84,10 +88,16 @@ class VllmAllocation:
         """Whether the engine comes up."""
         return self.verdict == STARTS
 
+    def blocks_hold(self, tokens: int) -> bool:
+        """Whether the pool holds one request of so many tokens."""
+        return self.layout.blocks_needed(max(tokens, 1), self.batch.tokens) <= self.blocks
+
     @property
     def bytes_per_token(self) -> float:
         """Bytes of cache that one more token of a long request takes on the rank where it is largest."""
-        growing = sum(1 / group.spec.block_tokens for group in self.layout.groups if group.spec.kind == "whole")
+        growing = sum(
+            group.number / group.spec.block_tokens for group in self.layout.groups if group.spec.kind == "whole"
+        )
         return self.block_bytes * growing
 
     @property
@@ -117,47 +127,62 @@ def allocate_vllm(shape: Shape, weights: Weights, settings: VllmSettings, gpu: V
     CUDA graphs (``determine_available_memory`` in vllm/v1/worker/gpu_worker.py, 0.6.4 to 0.33.0).
     """
     gpu = (VllmGpu(gpu) if isinstance(gpu, int) else gpu).completed()
-    stages = pipeline_stages(len(shape.layers), settings.pipeline_parallel)
-    step = batch(settings, gpu)
-    layout = cache_layout(shape, settings, stages)
-    ranks = _ranks(shape, weights, settings, gpu, step, stages)
-    blocks = layout.blocks([rank.pool_bytes for rank in ranks])
-    largest = max(layout.block_bytes, default=0)
-    needed = layout.blocks_needed(max(settings.max_model_len, 1), step.tokens)
-    concurrency = blocks / needed if needed else 0.0
-    by_concurrency = bool(settings.constants["tokens_by_concurrency"])
-    found = VllmAllocation(
-        ranks=tuple(rank for rank in ranks for _ in range(max(settings.tensor_parallel, 1))),
-        batch=step,
-        layout=layout,
-        block_tokens=layout.block_tokens,
-        block_bytes=largest,
-        blocks=blocks,
-        cache_bytes=blocks * largest,
-        needed_bytes=needed * largest,
-        cache_tokens=int(concurrency * settings.max_model_len) if by_concurrency else layout.cached_tokens(blocks),
-        max_concurrency=concurrency,
-        max_context=_max_context(shape, layout, blocks, step),
-        verdict=STARTS,
-        message="",
-        host_bytes=host_bytes(weights, settings),
-        doubts=shape.doubts,
-    )
+    found = _allocate(shape, weights, settings, gpu)
+    if not settings.constants["engine_v1"] and settings.max_num_batched_tokens is None:
+        found = replace(found, max_context=_max_context_of_old_engine(shape, weights, settings, gpu, found))
     verdict, message = _verdict(found, shape, settings, gpu)
     return replace(found, verdict=verdict, message=message)
 
 
+def _allocate(shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu) -> VllmAllocation:
+    """All but the verdict."""
+    stages = pipeline_stages(len(shape.layers), settings.pipeline_parallel)
+    step = batch(settings, gpu)
+    classes = classes_of(shape, weights)
+    layout = cache_layout(shape, classes, settings, stages)
+    ranks = _ranks(shape, weights, classes, settings, gpu, step, stages)
+    blocks = layout.blocks([rank.pool_bytes for rank in ranks])
+    block_bytes = max(layout.block_bytes, default=0)
+    needed = layout.blocks_needed(max(settings.max_model_len, 1), step.tokens)
+    concurrency = blocks / needed if needed else 0.0
+    by_concurrency = bool(settings.constants["tokens_by_concurrency"])
+    return VllmAllocation(
+        ranks=tuple(rank for rank in ranks for _ in range(max(settings.tensor_parallel, 1))),
+        batch=step,
+        layout=layout,
+        block_tokens=layout.block_tokens,
+        block_bytes=block_bytes,
+        blocks=blocks,
+        cache_bytes=blocks * block_bytes,
+        needed_bytes=needed * block_bytes,
+        cache_tokens=int(concurrency * settings.max_model_len) if by_concurrency else layout.cached_tokens(blocks),
+        max_concurrency=concurrency,
+        max_context=_max_context(shape.context_length, layout, blocks, step.tokens),
+        verdict=STARTS,
+        message="",
+        host_bytes=host_bytes(settings),
+        doubts=shape.doubts,
+    )
+
+
 def _ranks(
-    shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, step: Batch, stages: list[range]
+    shape: Shape,
+    weights: Weights,
+    classes: LayerClasses,
+    settings: VllmSettings,
+    gpu: VllmGpu,
+    step: Batch,
+    stages: Sequence[Sequence[int]],
 ) -> list[RankBytes]:
     """One rank of each stage: those of a stage are alike."""
     constants = settings.constants
     outside, context = _outside(shape, settings)
     share = int(gpu.memory_bytes * settings.utilization)
     found = []
-    for number, on_rank in enumerate(rank_weights(shape, weights, settings, gpu, stages)):
-        peak = activation_bytes(shape, weights, settings, gpu, step, last_stage=number == len(stages) - 1)
-        graphs = graph_bytes(shape, settings, step, stages[number])
+    for number, on_rank in enumerate(rank_weights(shape, weights, classes, settings, gpu, stages)):
+        last = number == len(stages) - 1
+        peak = activation_bytes(shape, weights, classes, settings, gpu, step, last_stage=last)
+        graphs = graph_bytes(shape, classes, settings, step, stages[number])
         pool = share - on_rank - peak - outside - (graphs if constants["graphs_in_share"] else 0)
         found.append(RankBytes(on_rank, peak, outside, graphs, context, share, pool))
     return found
@@ -174,18 +199,26 @@ def _outside(shape: Shape, settings: VllmSettings) -> tuple[int, int]:
     return constants["non_torch_1"] + odd, constants["context_1"]
 
 
-def _max_context(shape: Shape, layout: CacheLayout, blocks: int, step: Batch) -> int:
+def _max_context(most: int, layout: CacheLayout, blocks: int, step_tokens: int) -> int:
     """The largest context whose blocks fit, found as ``_estimate_max_model_len_from_groups`` does."""
-    low, high = 0, max(shape.context_length, 0)
     if not layout.groups:
-        return high
-    while low < high:
-        middle = (low + high + 1) // 2
-        if layout.blocks_needed(middle, step.tokens) <= blocks:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+        return max(most, 0)
+    return largest(lambda length: layout.blocks_needed(length, step_tokens) <= blocks, 1, most) or 0
+
+
+def _max_context_of_old_engine(
+    shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, found: VllmAllocation
+) -> int:
+    """Before V1, a step held a whole prompt up to 32,768 tokens, so a longer context left less for the cache."""
+    most = shape.context_length
+
+    def starts(length: int) -> bool:
+        return _allocate(shape, weights, replace(settings, max_model_len=length), gpu).blocks_hold(length)
+
+    if most > CHUNKED_OVER and starts(CHUNKED_OVER + 1):
+        chunked = _allocate(shape, weights, replace(settings, max_model_len=most), gpu)
+        return _max_context(most, found.layout, chunked.blocks, chunked.batch.tokens)
+    return largest(starts, 1, min(most, CHUNKED_OVER)) or 0
 
 
 def _verdict(found: VllmAllocation, shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> tuple[str, str]:
@@ -205,7 +238,7 @@ def _verdict(found: VllmAllocation, shape: Shape, settings: VllmSettings, gpu: V
     pool = min(rank.pool_bytes for rank in found.ranks)
     if pool <= 0:
         return NO_CACHE, f"the share is {-pool / GIB:.2f} GiB too small for weights and computing; no cache is left"
-    if found.blocks < found.layout.blocks_needed(max(settings.max_model_len, 1), found.batch.tokens):
+    if not found.blocks_hold(settings.max_model_len):
         return CONTEXT_TOO_LONG, (
             f"one request of {settings.max_model_len} tokens needs {found.needed_bytes / GIB:.2f} GiB of cache, "
             f"{pool / GIB:.2f} GiB are there: enough for {found.max_context} tokens"

@@ -8,6 +8,7 @@ vllm/v1/sample/sampler.py, read in 0.8.5 to 0.33.0.
 from __future__ import annotations
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import KIB, MIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import LayerClasses
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_matrices import layer_matrices
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import (
@@ -35,13 +36,20 @@ _HIDDEN_COPIES_EAGER = 3
 
 
 def activation_bytes(
-    shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, batch: Batch, *, last_stage: bool = True
+    shape: Shape,
+    weights: Weights,
+    classes: LayerClasses,
+    settings: VllmSettings,
+    gpu: VllmGpu,
+    batch: Batch,
+    *,
+    last_stage: bool = True,
 ) -> int:
     """Return the peak above the weights on one rank; only the last stage of a pipeline samples."""
     constants = settings.constants
-    layer = max((_layer_bytes(kind, shape, settings, batch) for kind in _kinds(shape)), default=0)
+    layer = max((_layer_bytes(kind, shape, settings, batch) for kind in classes.kinds), default=0)
     layer += _quantized_inputs(shape, weights, settings, batch)
-    workspace = expert_workspace(shape, settings, batch)
+    workspace = expert_workspace(shape, classes, settings, batch)
     if settings.pipeline_parallel > 1:
         # What one stage hands to the next, and its copy: hidden states and residual.
         layer += 3 * _hidden(shape, settings, batch)
@@ -51,10 +59,6 @@ def activation_bytes(
     peak = max(layer + workspace - stays, sampler)
     tower = Tower.of(shape, weights, settings, batch)
     return cublas_workspace(gpu) + _SMALL + max(stays + peak + tower.held_bytes, tower.peak_bytes)
-
-
-def _kinds(shape: Shape) -> list[Layer]:
-    return list({id(layer): layer for layer in shape.layers}.values())
 
 
 def _hidden(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
@@ -114,7 +118,7 @@ def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Bat
     return logits + _hidden(shape, settings, batch) + 2 * rows * shape.embedding_length * settings.dtype_bytes
 
 
-def expert_workspace(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
+def expert_workspace(shape: Shape, classes: LayerClasses, settings: VllmSettings, batch: Batch) -> int:
     """Return the two buffers of fused experts (``workspace_shapes`` of TritonExperts in
     vllm/model_executor/layers/fused_moe/fused_moe.py): for each choice of an expert, the wider of hidden and half the
     first matrix, and the wider of hidden and all of it."""
@@ -122,7 +126,7 @@ def expert_workspace(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
         return 0
     ranks = 1 if settings.expert_parallel else max(settings.tensor_parallel, 1)
     most = 0
-    for layer in _kinds(shape):
+    for layer in classes.kinds:
         network = layer.feed_forward
         if network is None or not network.experts:
             continue

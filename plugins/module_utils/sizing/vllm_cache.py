@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import LayerClasses
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
     CHUNKED,
     LATENT,
@@ -53,18 +54,15 @@ class CacheSpec:
 
 @dataclass(frozen=True)
 class CacheGroup:
-    """Layers with a block table of their own; ``layers`` are those of each stage of the pipeline."""
+    """Layers with block tables of their own: ``number`` tables, each for as many layers of one kind."""
 
     spec: CacheSpec
-    layers: tuple[int, ...]
+    number: int
 
 
 @dataclass(frozen=True)
 class CacheLayout:
-    """How the pool of each stage is cut. ``block_bytes`` is what one block takes on a rank of each stage.
-
-    ``uniform``: one group whose layers have pages of different sizes, all of the same tokens.
-    """
+    """How the pool of each stage is cut. ``block_bytes`` is what one block takes on a rank of each stage."""
 
     groups: tuple[CacheGroup, ...]
     block_bytes: tuple[int, ...]
@@ -77,12 +75,7 @@ class CacheLayout:
 
     def blocks_needed(self, tokens: int, batch_tokens: int) -> int:
         """Return the blocks that one sequence of ``tokens`` takes."""
-        return sum(group.spec.pages_needed(tokens, batch_tokens) for group in self.groups)
-
-    def needed_bytes(self, tokens: int, batch_tokens: int) -> tuple[int, ...]:
-        """Return the bytes that one sequence takes on a rank of each stage: what vLLM compares with the pool."""
-        blocks = self.blocks_needed(tokens, batch_tokens)
-        return tuple(size * blocks for size in self.block_bytes)
+        return sum(group.number * group.spec.pages_needed(tokens, batch_tokens) for group in self.groups)
 
     def blocks(self, pools: Sequence[int]) -> int:
         """Return the blocks that fit in the pools of the stages; all ranks have as many as the smallest."""
@@ -90,82 +83,86 @@ class CacheLayout:
         return min(fitting, default=0)
 
     def cached_tokens(self, blocks: int) -> int:
-        """Return the tokens that vLLM's log names for a number of blocks."""
-        return blocks // len(self.groups) * self.block_tokens if self.groups else 0
+        """Return the tokens that vLLM's log names for a number of blocks (to 0.20)."""
+        tables = sum(group.number for group in self.groups)
+        return blocks // tables * self.block_tokens if tables else 0
 
 
-def cache_layout(shape: Shape, settings: VllmSettings, stages: Sequence[range]) -> CacheLayout:
+def cache_layout(
+    shape: Shape, classes: LayerClasses, settings: VllmSettings, stages: Sequence[Sequence[int]]
+) -> CacheLayout:
     """Group the layers as ``get_kv_cache_groups`` of vllm/v1/core/kv_cache_utils.py does (0.9.2 and later).
 
     Before, and with the hybrid allocator off, every layer stores every token. A model without any cache has no groups.
     """
-    specs: list[list[CacheSpec]] = []
-    known: dict[int, tuple[CacheSpec, ...]] = {}
-    for stage in stages:
-        found: list[CacheSpec] = []
-        for number in stage:
-            layer = shape.layers[number]
-            if id(layer) not in known:
-                known[id(layer)] = tuple(layer_specs(layer, settings, shape.architecture))
-            found.extend(known[id(layer)])
-        specs.append(found)
-    if settings.draft_tokens and specs:
-        specs[-1].extend(
-            spec for layer in shape.draft_layers for spec in layer_specs(layer, settings, shape.architecture)
-        )
-    state = sum(spec.page_bytes for stage in specs for spec in stage if spec.kind == STATE)
-    kinds = list(dict.fromkeys(spec for stage in specs for spec in stage))
+    counts: dict[CacheSpec, list[int]] = {}
+    for stage, layers in enumerate(stages):
+        for layer, _, count in classes.counted(layers):
+            for spec in layer_specs(layer, settings, shape.architecture):
+                counts.setdefault(spec, [0] * len(stages))[stage] += count
+    if settings.draft_tokens and stages:
+        for layer in shape.draft_layers:
+            for spec in layer_specs(layer, settings, shape.architecture):
+                counts.setdefault(spec, [0] * len(stages))[-1] += 1
+    state = sum(spec.page_bytes * sum(on) for spec, on in counts.items() if spec.kind == STATE)
     if not (settings.hybrid_cache and settings.constants["hybrid_groups"]):
-        kinds, specs = _unwindowed(kinds, specs)
-    if not kinds:
-        return CacheLayout((), tuple(0 for _ in specs))
-    if all(kind.kind == WHOLE for kind in kinds) or len(kinds) == 1:
-        return _uniform(kinds, specs, state)
-    unified = dict(zip(kinds, _unify(kinds, settings), strict=True))
-    counts = _counts([[unified[spec] for spec in stage] for stage in specs])
-    return _grouped(counts, len(specs), settings, state)
+        counts = _unwindowed(counts)
+    if not counts:
+        return CacheLayout((), tuple(0 for _ in stages))
+    if len(counts) == 1 or all(spec.kind == WHOLE for spec in counts):
+        return _uniform(counts, len(stages), state)
+    return _grouped(_unify(counts, settings), len(stages), settings, state)
 
 
-def _unwindowed(kinds: list[CacheSpec], specs: list[list[CacheSpec]]) -> tuple[list[CacheSpec], list[list[CacheSpec]]]:
+def _unwindowed(counts: Mapping[CacheSpec, list[int]]) -> dict[CacheSpec, list[int]]:
     """Store every token on every layer, unless all layers have the same window."""
-    if len({(kind.kind, kind.window) for kind in kinds}) < 2:
-        return kinds, specs
-    whole = {kind: kind if kind.kind == STATE else replace(kind, kind=WHOLE, window=0) for kind in kinds}
-    return list(dict.fromkeys(whole.values())), [[whole[spec] for spec in stage] for stage in specs]
+    if len({(spec.kind, spec.window) for spec in counts}) < 2:
+        return dict(counts)
+    found: dict[CacheSpec, list[int]] = {}
+    for spec, on in counts.items():
+        _add(found, spec if spec.kind == STATE else replace(spec, kind=WHOLE, window=0), on)
+    return found
 
 
-def _uniform(kinds: Sequence[CacheSpec], specs: Sequence[Sequence[CacheSpec]], state: int) -> CacheLayout:
+def _add(counts: dict[CacheSpec, list[int]], spec: CacheSpec, on: Sequence[int]) -> None:
+    counts[spec] = [have + more for have, more in zip(counts.get(spec, [0] * len(on)), on, strict=True)]
+
+
+def _uniform(counts: Mapping[CacheSpec, list[int]], stages: int, state: int) -> CacheLayout:
     """One group: each layer has a tensor of its own size."""
-    tokens = min(kind.block_tokens for kind in kinds)
+    tokens = min(spec.block_tokens for spec in counts)
     sizes = {
-        kind: kind.page_bytes if kind.kind == STATE else kind.page_bytes * tokens // kind.block_tokens for kind in kinds
+        spec: spec.page_bytes if spec.kind == STATE else spec.page_bytes * tokens // spec.block_tokens
+        for spec in counts
     }
-    group = CacheGroup(replace(kinds[0], block_tokens=tokens), tuple(len(stage) for stage in specs))
-    return CacheLayout((group,), tuple(sum(sizes[spec] for spec in stage) for stage in specs), state)
+    group = CacheGroup(replace(next(iter(counts)), block_tokens=tokens), 1)
+    blocks = tuple(sum(sizes[spec] * on[stage] for spec, on in counts.items()) for stage in range(stages))
+    return CacheLayout((group,), blocks, state)
 
 
-def _unify(kinds: Sequence[CacheSpec], settings: VllmSettings) -> list[CacheSpec]:
+def _unify(counts: Mapping[CacheSpec, list[int]], settings: VllmSettings) -> dict[CacheSpec, list[int]]:
     """Give all kinds pages of one size: attention is cut into longer blocks, a state is padded to its page.
 
     Source: ``unify_kv_cache_spec_page_size`` in vllm/v1/core/kv_cache_utils.py, and for states
     ``HybridAttentionMambaModelConfig`` in vllm/model_executor/models/config.py.
     """
-    states = [kind for kind in kinds if kind.kind == STATE]
-    attention = [kind for kind in kinds if kind.kind != STATE]
+    states = [spec for spec in counts if spec.kind == STATE]
+    attention = {spec: spec for spec in counts if spec.kind != STATE}
     if states and attention:
-        largest_state = max(kind.page_bytes for kind in states)
-        token = max(1, max(kind.page_bytes // kind.block_tokens for kind in attention))
-        step = _LATENT_BLOCK_TOKENS if any(kind.block_tokens % _LATENT_BLOCK_TOKENS == 0 for kind in attention) else 0
-        step = step or _BLOCK_TOKENS
+        largest_state = max(spec.page_bytes for spec in states)
+        token = max(1, max(spec.page_bytes // spec.block_tokens for spec in attention))
+        latent = any(spec.block_tokens % _LATENT_BLOCK_TOKENS == 0 for spec in attention)
+        step = _LATENT_BLOCK_TOKENS if latent else _BLOCK_TOKENS
         tokens = max(step * -(-largest_state // (step * token)), settings.block_size or _BLOCK_TOKENS)
-        attention_at = {
-            kind: replace(kind, block_tokens=tokens, page_bytes=kind.page_bytes // kind.block_tokens * tokens)
-            for kind in attention
+        attention = {
+            spec: replace(spec, block_tokens=tokens, page_bytes=spec.page_bytes // spec.block_tokens * tokens)
+            for spec in attention
         }
-    else:
-        attention_at = {kind: kind for kind in attention}
-    page = max([kind.page_bytes for kind in (*attention_at.values(), *states)], default=0)
-    return [_at_page(attention_at.get(kind, kind), page) for kind in kinds]
+    page = max([spec.page_bytes for spec in (*attention.values(), *states)], default=0)
+    found: dict[CacheSpec, list[int]] = {}
+    for spec, on in counts.items():
+        _add(found, _at_page(attention.get(spec, spec), page), on)
+    return found
 
 
 def _at_page(kind: CacheSpec, page: int) -> CacheSpec:
@@ -175,28 +172,20 @@ def _at_page(kind: CacheSpec, page: int) -> CacheSpec:
     return replace(kind, page_bytes=page, block_tokens=kind.block_tokens * (page // kind.page_bytes))
 
 
-def _counts(specs: Sequence[Sequence[CacheSpec]]) -> dict[CacheSpec, list[int]]:
-    """For each kind of layer, the stage of each of its layers."""
-    counts: dict[CacheSpec, list[int]] = {}
-    for stage, found in enumerate(specs):
-        for spec in found:
-            counts.setdefault(spec, []).append(stage)
-    return counts
+def _grouped(counts: Mapping[CacheSpec, list[int]], stages: int, settings: VllmSettings, state: int) -> CacheLayout:
+    """Cut every kind into groups of equal size, as ``_get_kv_cache_groups_uniform_page_size`` does.
 
-
-def _grouped(counts: dict[CacheSpec, list[int]], stages: int, settings: VllmSettings, state: int) -> CacheLayout:
-    """Cut every kind into groups of equal size, as ``_get_kv_cache_groups_uniform_page_size`` does."""
-    sizes = [len(found) for found in counts.values()]
+    Layers go to the groups of their kind in turn, so that each stage has as many of every group as can be.
+    """
+    sizes = [sum(on) for on in counts.values()]
     size = max(sizes) if max(sizes) * 100 < min(sizes) * settings.constants["group_percent"] else min(sizes)
-    groups: list[CacheGroup] = []
-    for spec, found in counts.items():
-        number = -(-len(found) // size)
-        for first in range(number):
-            members = found[first::number]
-            groups.append(CacheGroup(spec, tuple(members.count(stage) for stage in range(stages))))
+    groups = tuple(CacheGroup(spec, -(-sum(on) // size)) for spec, on in counts.items())
+    largest = [0] * stages
+    for group, on in zip(groups, counts.values(), strict=True):
+        for stage in range(stages):
+            largest[stage] = max(largest[stage], -(-on[stage] // group.number))
     page = max(spec.page_bytes for spec in counts)
-    largest = [max(group.layers[stage] for group in groups) for stage in range(stages)]
-    return CacheLayout(tuple(groups), tuple(page * count for count in largest), state)
+    return CacheLayout(groups, tuple(page * count for count in largest), state)
 
 
 def layer_specs(layer: Layer, settings: VllmSettings, architecture: str = "") -> list[CacheSpec]:

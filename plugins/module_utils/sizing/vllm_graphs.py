@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import KIB, MIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import LayerClasses
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import Batch, VllmSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_weights import is_mxfp4
@@ -21,7 +22,7 @@ _DENSE, _EXPERTS, _MXFP4, _LATENT = 185 * KIB, 255 * KIB, 330 * KIB, 460 * KIB
 pool, 51 partial and 51 whole graphs each (llm-d-planner, accuracy/results, "CUDA graph pool memory")."""
 
 
-def graph_bytes(shape: Shape, settings: VllmSettings, batch: Batch, stage: Iterable[int]) -> int:
+def graph_bytes(shape: Shape, classes: LayerClasses, settings: VllmSettings, batch: Batch, stage: Sequence[int]) -> int:
     """Return what the captured graphs of one rank take; 0 with ``--enforce-eager``.
 
     Which graphs are captured follows ``_set_cudagraph_sizes`` in vllm/config/vllm.py; their size is measured.
@@ -35,7 +36,7 @@ def graph_bytes(shape: Shape, settings: VllmSettings, batch: Batch, stage: Itera
     if constants["whole_graphs"]:
         graphs += graph_count(min(most, batch.sequences), fine=not constants["graph_step_16"])
     experts = _MXFP4 if is_mxfp4(shape, settings) else _EXPERTS
-    layers = sum(_layer_bytes(shape.layers[number], experts) for number in stage)
+    layers = sum(_layer_bytes(layer, experts) * count for layer, _, count in classes.counted(stage))
     return _POOL + most * _POOL_OF_TOKEN + graphs * layers if layers else 0
 
 

@@ -71,7 +71,8 @@ class VllmSettings:
 
     ``kv_cache_dtype`` is ``auto`` for the model's own, or ``fp8…``. ``dtype_bytes`` are those of an element of
     activations. ``recurrent_bytes`` are those of an element of a recurrent state, 0 for the model's default.
-    ``flashinfer_sampler``: it is installed and used, as it was by default to 0.11.0. ``quantization`` names what vLLM makes of 16-bit weights at load (``fp8``, ``bitsandbytes``), or ``mxfp4``.
+    ``flashinfer_sampler``: it is installed and used, as it was by default to 0.11.0. ``quantization`` names what vLLM
+    makes of 16-bit weights at load (``fp8``, ``bitsandbytes``), or ``mxfp4``.
     """
 
     max_model_len: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import LayerClasses
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Attention, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_matrices import (
     Matrices,
@@ -32,7 +33,12 @@ _LINEAR_SCALING_OVER: Final = 32768
 
 
 def rank_weights(
-    shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmGpu, stages: Sequence[range]
+    shape: Shape,
+    weights: Weights,
+    classes: LayerClasses,
+    settings: VllmSettings,
+    gpu: VllmGpu,
+    stages: Sequence[Sequence[int]],
 ) -> list[int]:
     """Return the bytes of weights on one rank of each stage of the pipeline ("Model loading took" in the log).
 
@@ -51,18 +57,12 @@ def rank_weights(
     tower = weights.projector_bytes * (100 + _REPEATED_TOWER_PERCENT * (ranks - 1)) // (100 * ranks)
     output = -(-loaded_bytes(weights.output_bytes, elements, settings) * rows // (vocabulary * ranks))
     output += allocator_padding(output)
-    rotary = rotary_bytes(shape, settings)
-    known: dict[tuple[int, LayerWeights], int] = {}
+    rotary = rotary_bytes(shape, classes, settings)
+    sizes = {(layer, stored): _layer_bytes(stored, layer, shape, settings, gpu) for layer, stored in classes.classes}
     found: list[int] = []
     for number, stage in enumerate(stages):
         first, last = number == 0, number == len(stages) - 1
-        total = rotary
-        for layer in stage:
-            stored = weights.layers[layer] if layer < len(weights.layers) else LayerWeights()
-            key = (id(shape.layers[layer]), stored)
-            if key not in known:
-                known[key] = _layer_bytes(stored, shape.layers[layer], shape, settings, gpu)
-            total += known[key]
+        total = rotary + sum(sizes[layer, stored] * count for layer, stored, count in classes.counted(stage))
         if first:
             total += embedding + tables + tower
         if last:
@@ -160,15 +160,14 @@ def _latent_copies(attention: Attention, ranks: int) -> int:
     return 2 * attention.kv_lora_rank * (attention.heads // ranks) * width
 
 
-def rotary_bytes(shape: Shape, settings: VllmSettings) -> int:
+def rotary_bytes(shape: Shape, classes: LayerClasses, settings: VllmSettings) -> int:
     """Return the tables of rotary positions: ``max_position_embeddings`` rows of a head's width, once for each width
     (``_compute_cos_sin_cache`` in vllm/model_executor/layers/rotary_embedding)."""
     two = shape.architecture.lower().startswith(_TWO_ROTARY_TABLES)
-    kinds = {id(layer): layer.attention for layer in shape.layers}.values()
     widths = {
-        (two and attention.window > 0, attention.rope_dim or attention.head_dim_k)
-        for attention in kinds
-        if attention is not None
+        (two and layer.attention.window > 0, layer.attention.rope_dim or layer.attention.head_dim_k)
+        for layer in classes.kinds
+        if layer.attention is not None
     }
     rows = max(shape.context_length, settings.max_model_len, 0)
     factor = _LINEAR_SCALING if two and rows > _LINEAR_SCALING_OVER and "3" in shape.architecture else 1
