@@ -10,14 +10,19 @@ from ansible_collections.llmhost.core.plugins.module_utils.sized_model import Si
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Way
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import Fit
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit_speed import expected_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, HostMemory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
 
 NAMES = ("memory", "placement", "context", "parallel", "largest", "speed", "host_memory", "alternatives", "doubts")
 
 _PARTS = ("weights_bytes", "kv_cache_bytes", "recurrent_bytes", "compute_bytes", "output_bytes", "overhead_bytes")
 
 
-def sections(host: HostFacts, sized: SizedModel, fit: Fit, loading: HostMemory, ways: Sequence[Way]) -> dict[str, Any]:
+def sections(
+    host: HostFacts, sized: SizedModel, room: Room, fit: Fit, loading: HostMemory, ways: Sequence[Way]
+) -> dict[str, Any]:
     """Return the sections by their names."""
     return {
         "memory": _memory(host, fit),
@@ -25,7 +30,7 @@ def sections(host: HostFacts, sized: SizedModel, fit: Fit, loading: HostMemory, 
         "context": fit.context,
         "parallel": fit.parallel,
         "largest": {"context": fit.largest_context, "parallel": fit.largest_parallel},
-        "speed": None,
+        "speed": _speed(expected_speed(sized.sizes, fit, room)),
         "host_memory": _host_memory(fit, loading),
         "alternatives": [_alternative(way) for way in ways],
         "doubts": list(dict.fromkeys((*sized.sizes.shape.doubts, *fit.allocation.doubts))),
@@ -94,15 +99,38 @@ def _alternative(way: Way) -> dict[str, Any]:
         "kind": way.kind,
         "text": way.text,
         "verdict": fit.verdict,
-        "quantization": way.quantization,
+        "quantization": way.sizes.quantization,
         "machine": way.machine,
         "context": fit.context,
         "parallel": fit.parallel,
         "kv_cache_type": fit.cache_type,
-        "weights_bytes": way.weights_bytes,
+        "weights_bytes": way.sizes.weights.total_bytes,
         "devices": [
             {"name": row["name"], "need_bytes": row["need_bytes"], "usable_bytes": row["usable_bytes"]}
             for row in _rows(fit, [""] * len(fit.gpus))
         ],
-        "speed": None,
+        "speed": _speed(expected_speed(way.sizes, fit, way.room)),
+    }
+
+
+def _speed(found: SpeedRange | None) -> dict[str, Any] | None:
+    """Return a speed with the digits that it is worth."""
+    if found is None:
+        return None
+    return {
+        "low": round(found.low, 1),
+        "high": round(found.high, 1),
+        "ceiling": round(found.ceiling, 1),
+        "bytes_per_token": found.bytes_per_token,
+        "devices": [
+            {
+                "name": device.name,
+                "bytes_per_token": device.bytes_per_token,
+                "bandwidth_gbs": round(float(device.bandwidth_gbs), 1),
+                "fraction_low": round(float(device.fraction_low), 3),
+                "fraction_high": round(float(device.fraction_high), 3),
+            }
+            for device in found.devices
+        ],
+        "text": found.text,
     }

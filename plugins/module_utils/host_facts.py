@@ -141,14 +141,23 @@ class Gpu:
     name: str
     vram_bytes: int
     lanes: int
-    device_id: str = ""
+    nvlink: bool = False
+    speed_gts: float = 0.0
 
     @classmethod
     def from_facts(cls, facts: Record) -> Gpu:
         """Read one entry of the facts' ``gpus``."""
         name = record.text(facts, "name") or f"NVIDIA device {record.text(facts, 'device_id', 'unknown')}"
-        lanes = record.integer(record.section(facts, "pcie"), "current_width")
-        return cls(name, record.integer(facts, "vram_bytes"), lanes, record.text(facts, "device_id"))
+        pcie = record.section(facts, "pcie")
+        # An idle GPU lowers the speed of its link, so that the current one says nothing.
+        speed = pcie.get("max_speed_gts")
+        return cls(
+            name=name,
+            vram_bytes=record.integer(facts, "vram_bytes"),
+            lanes=record.integer(pcie, "current_width"),
+            nvlink=record.flag(facts, "nvlink"),
+            speed_gts=float(speed) if isinstance(speed, (int, float)) and 0 < speed < 1000 else 0.0,
+        )
 
 
 @dataclass(frozen=True)

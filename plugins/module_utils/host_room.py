@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Gpu, HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Machine
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts, usable_vram
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import GpuRoom, Room
 
 # What is left to the system: sshd, journal, page tables, and the page cache that keeps the machine responsive.
@@ -19,14 +20,18 @@ _RESERVE_LEAST, _RESERVE_MOST = 768 * MIB, 4 * GIB
 # Figures that come from a measurement are rounded, so that another kernel does not change the plan by some pages.
 _GRAIN = 64 * MIB
 
+# Generation of PCI Express by its gigatransfers a second.
+_GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 
-def room_of_host(host: HostFacts, swap_budget: int) -> Room:
+
+def room_of_host(host: HostFacts, swap_budget: int, ram_bandwidth: int = 0) -> Room:
     """Return the room of a host; ``swap_budget`` is the swap that may stand in for RAM that is not there."""
     return Room(
-        gpus=tuple(gpu_room(gpu.name, gpu.vram_bytes) for gpu in host.gpus),
+        gpus=tuple(gpu_room(gpu) for gpu in host.gpus),
         ram_bytes=usable_ram(host.memory_bytes),
         swap_bytes=swap_budget,
         machine_ram_bytes=host.machine_memory_bytes,
+        ram_bandwidth=ram_bandwidth,
     )
 
 
@@ -43,15 +48,19 @@ def choose_accelerator(host: HostFacts, intent: Intent) -> str:
     return "nvidia" if host.gpus else "cpu"
 
 
-@functools.lru_cache(maxsize=1024)
-def gpu_room(name: str, vram_bytes: int) -> GpuRoom:
-    """Return the room on a GPU of that name that is sold with so many bytes."""
-    spec = gpu_of_facts(name, vram_bytes)
-    usable = usable_vram(name, vram_bytes)
-    return (
-        GpuRoom(name, usable, vram_bytes, spec.bandwidth_gbs, spec.capability)
-        if spec
-        else GpuRoom(name, usable, vram_bytes)
+@functools.lru_cache(maxsize=4096)
+def gpu_room(gpu: Gpu) -> GpuRoom:
+    """Return the room on a GPU."""
+    spec = gpu_of_facts(gpu.name, gpu.vram_bytes)
+    return GpuRoom(
+        name=gpu.name,
+        usable_bytes=usable_vram(gpu.name, gpu.vram_bytes),
+        vram_bytes=gpu.vram_bytes,
+        bandwidth_gbs=spec.bandwidth_gbs if spec else 0.0,
+        capability=spec.capability if spec else (0, 0),
+        link=spec.fabric if spec and gpu.nvlink else "",
+        pcie_gen=_GENERATIONS.get(gpu.speed_gts, 3),
+        lanes=gpu.lanes or 16,
     )
 
 
@@ -60,8 +69,9 @@ def machines() -> tuple[Machine, ...]:
     """Return the machines of the catalogue that have GPUs, the smallest first."""
     found = []
     for name, phrase in MACHINES.items():
-        host = HostFacts.from_facts(parse_hardware(name))
+        facts = parse_hardware(name)
+        host = HostFacts.from_facts(facts)
         if host.gpus and host.container == "none":
-            room = room_of_host(host, 0)
+            room = room_of_host(host, 0, ram_speed(facts).bandwidth)
             found.append(Machine(name, phrase, room, sum(gpu.usable_bytes for gpu in room.gpus) / GIB))
     return tuple(sorted(found, key=lambda machine: (machine.vram_gib, machine.name)))

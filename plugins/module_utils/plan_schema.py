@@ -42,9 +42,22 @@ _PARTS: Section = {
 }
 
 _SPEED: Section = {
-    "low": Field((float,), "Tokens per second of one request, at least."),
+    "low": Field((float,), "Tokens per second of one request with a short context, at least."),
     "high": Field((float,), "At most."),
-    "text": Field((str,), "What was assumed: bytes read for a token, bandwidth, and the fraction of it reached."),
+    "ceiling": Field((float,), "What the bandwidth alone would allow."),
+    "bytes_per_token": Field((int,), "What all devices together read for a token."),
+    "devices": Field(
+        (list,),
+        "What was assumed of each device; they work one after the other.",
+        items={
+            "name": Field((str,), "The device, host, or link for what a GPU reads over PCI Express."),
+            "bytes_per_token": Field((int,), "What it reads for a token."),
+            "bandwidth_gbs": Field((float,), "Its bandwidth in 10^9 bytes a second."),
+            "fraction_low": Field((float,), "The fraction of it that is reached at least."),
+            "fraction_high": Field((float,), "The fraction that is reached at most."),
+        },
+    ),
+    "text": Field((str,), "The same in words."),
 }
 
 _WAYS = ("quantisation", "context", "kv_cache", "gpus", "machine", "ram", "swap")

@@ -35,6 +35,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing import advice
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import UNKNOWN, Want
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import host_memory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
 from ansible_collections.llmhost.core.plugins.module_utils.storage_plan import StoragePlan
@@ -68,7 +69,7 @@ def plan(
     findings += _inherited(host)
     if model is None:
         return _without_model(intent, accelerator, findings)
-    return _with_model(facts, model, intent, accelerator, findings)
+    return _with_model(facts, ram_speed(host).bandwidth, model, intent, accelerator, findings)
 
 
 def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -77,7 +78,12 @@ def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _with_model(
-    host: HostFacts, model_facts: Mapping[str, Any], intent: Intent, accelerator: str, findings: list[Finding]
+    host: HostFacts,
+    ram_bandwidth: int,
+    model_facts: Mapping[str, Any],
+    intent: Intent,
+    accelerator: str,
+    findings: list[Finding],
 ) -> dict[str, Any]:
     sized = sized_model(model_facts)
     model = sized.facts
@@ -85,7 +91,7 @@ def _with_model(
     # The place decides whether it can hold swap, and swap how large the place must be: first look without swap.
     rough = storage_plan.plan_storage(host, intent, storage_plan.need_bytes(model.total_bytes, 0))
     swap_file = f"{rough.path}/swapfile"
-    room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file))
+    room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file), ram_bandwidth)
     want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
     fit = solve(sized.sizes, engine, room, want)
     better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, machines()))
@@ -115,7 +121,7 @@ def _with_model(
         "engine": engine,
         "steps": _steps(intent, swap.skip_reason),
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
-        **fit_sections.sections(host, sized, fit, loading, better),
+        **fit_sections.sections(host, sized, room, fit, loading, better),
         "storage": storage.as_dict(need),
         "swap": {
             "size_bytes": swap.size_bytes,

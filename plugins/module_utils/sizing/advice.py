@@ -32,9 +32,9 @@ class Way:
     text: str
     loss: float
     fit: Fit
-    quantization: str = ""
+    sizes: ModelSizes
+    room: Room
     machine: str = ""
-    weights_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _cells(problem: Problem) -> Iterator[Way]:
         fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(cache_type=cells))
         if problem.better(fit):
             text = f"{cells} cells of the KV cache, with a context of {fit.context}"
-            yield _way(CELLS, text, loss, fit, problem.sizes)
+            yield Way(CELLS, text, loss, fit, problem.sizes, problem.room)
             return
 
 
@@ -106,12 +106,13 @@ def _context(problem: Problem) -> Iterator[Way]:
     context = max(fit.context, min(fit.largest_context, wanted))
     if problem.better(fit) and context < wanted:
         fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(context=context))
-        yield _way(
+        yield Way(
             CONTEXT,
             f"a context of {context} instead of {wanted}",
             1 + 2 * math.log2(wanted / context),
             fit,
             problem.sizes,
+            problem.room,
         )
 
 
@@ -129,7 +130,7 @@ def _quantisation(problem: Problem) -> Iterator[Way]:
         if problem.better(fit):
             text = f"{variant.label} of the same repository ({format_gib(variant.size_bytes)})"
             loss = max(0.1, quality_loss(other.bits_per_weight) - quality_loss(problem.sizes.bits_per_weight))
-            yield _way(QUANTISATION, text, loss, fit, other)
+            yield Way(QUANTISATION, text, loss, fit, other, problem.room)
             return
     if not problem.sizes.variants:
         yield from _conversion(problem)
@@ -150,7 +151,8 @@ def _conversion(problem: Problem) -> Iterator[Way]:
         fit = solve(other, LLAMA_CPP, problem.room, problem.want._replace(cache_type=None))
         if problem.better(fit):
             text = f"a GGUF of the model in {target} (about {format_gib(other.weights.total_bytes)}), with llama.cpp"
-            yield _way(QUANTISATION, text, max(0.1, quality_loss(target_bits) - quality_loss(bits)), fit, other)
+            loss = max(0.1, quality_loss(target_bits) - quality_loss(bits))
+            yield Way(QUANTISATION, text, loss, fit, other, problem.room)
             return
 
 
@@ -176,7 +178,7 @@ def _gpus(problem: Problem) -> Iterator[Way]:
         fit = solve(problem.sizes, problem.engine, room, problem.want)
         if problem.better(fit):
             text = f"{len(gpus) + count} GPUs instead of {len(gpus)}, {count} more {one.name}"
-            yield _way(GPUS, text, 8.0 * count, fit, problem.sizes)
+            yield Way(GPUS, text, 8.0 * count, fit, problem.sizes, room)
             return
 
 
@@ -188,12 +190,12 @@ def _ram(problem: Problem) -> Iterator[Way]:
         usable = problem.usable_ram(size)
         if usable <= problem.room.ram_bytes:
             continue
-        fit = solve(problem.sizes, problem.engine, replace(problem.room, ram_bytes=usable), problem.want)
+        room = replace(problem.room, ram_bytes=usable)
+        fit = solve(problem.sizes, problem.engine, room, problem.want)
         if fit.verdict != DOES_NOT_FIT and not fit.ram_missing_bytes:
             slow = " (with a part of the model in it, slower)" if fit.verdict != FITS else ""
-            yield _way(
-                RAM, f"{format_gib(size)} of RAM{slow}", 6.0 if fit.verdict == FITS else 20.0, fit, problem.sizes
-            )
+            text = f"{format_gib(size)} of RAM{slow}"
+            yield Way(RAM, text, 6.0 if fit.verdict == FITS else 20.0, fit, problem.sizes, room)
             return
 
 
@@ -205,7 +207,7 @@ def _machine(problem: Problem) -> Iterator[Way]:
         fit = solve(problem.sizes, problem.engine, machine.room, problem.want._replace(accelerator="nvidia"))
         if problem.better(fit):
             text = f"the machine {machine.name} ({machine.phrase})"
-            yield _way(MACHINE, text, 12.0 + machine.vram_gib / 24, fit, problem.sizes, machine.name)
+            yield Way(MACHINE, text, 12.0 + machine.vram_gib / 24, fit, problem.sizes, machine.room, machine.name)
             return
 
 
@@ -213,7 +215,3 @@ def _may_hold(room: Room, sizes: ModelSizes) -> bool:
     """Whether the layers alone would fit; what stays in RAM and what comes on top is left to the search."""
     layers = sum(layer.total_bytes for layer in sizes.weights.layers)
     return layers <= (sum(gpu.usable_bytes for gpu in room.gpus) or room.ram_bytes)
-
-
-def _way(kind: str, text: str, loss: float, fit: Fit, sizes: ModelSizes, machine: str = "") -> Way:
-    return Way(kind, text, loss, fit, sizes.quantization, machine, sizes.weights.total_bytes)

@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 
 class GpuRoom(NamedTuple):
-    """One GPU. ``usable_bytes`` is what a process can have of ``vram_bytes``; bandwidth is 0 where it is not known."""
+    """One GPU. ``usable_bytes`` is what a process can have of ``vram_bytes``; bandwidth is 0 where it is not known.
+
+    ``link`` is how it reaches the others: switch, bridge, or nothing for PCI Express.
+    """
 
     name: str
     usable_bytes: int
     vram_bytes: int
     bandwidth_gbs: float = 0.0
     capability: tuple[int, int] = (0, 0)
+    link: str = ""
+    pcie_gen: int = 3
+    lanes: int = 16
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Room:
     ram_bytes: int
     swap_bytes: int = 0
     machine_ram_bytes: int = 0
+    ram_bandwidth: int = 0  # bytes a second, 0 where it is not known
 
     @property
     def ram_and_swap_bytes(self) -> int:

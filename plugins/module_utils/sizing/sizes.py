@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import LlamaModel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import VllmModel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights, scaled
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
@@ -43,6 +44,8 @@ class ModelSizes:
         self.largest_file_bytes = largest_file_bytes or self.files_bytes
         self.llama = LlamaModel(shape, weights)
         self.vllm = VllmModel(shape, weights)
+        # Of fit_speed: what is the same for every host with the same devices.
+        self.speeds: dict[object, SpeedRange | None] = {}
         self._others: dict[Variant, ModelSizes] = {}
         self._quantized: dict[str, ModelSizes] = {}
 

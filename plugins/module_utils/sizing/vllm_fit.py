@@ -4,7 +4,8 @@ What is tried, in this order (the first that comes up with the wanted context an
 
 1. tensor parallel over as many GPUs as the model's heads can be divided by, because it divides the bytes that each GPU
    reads for a token; pipeline parallel over the rest;
-2. the same with 95 % of the memory instead of vLLM's own share, and with room for 16 requests instead of its hundreds;
+2. the same with room for 16 requests at once instead of vLLM's hundreds, and then with all of the memory that is free
+   instead of vLLM's own share, up to 95 %;
 3. fp8 cells, on GPUs that compute with them, unless the user named a type;
 4. ``auto`` alone: a shorter context;
 5. weights in RAM (``--cpu-offload-gb``), as few as need be;
@@ -160,8 +161,18 @@ class _Search:
         return ["auto", "fp8"] if able else ["auto"]
 
     def _variants(self, layout: Layout) -> list[Layout]:
-        tight = layout._replace(share=FULL_SHARE)
-        return [layout, tight, tight._replace(sequences=max(FEW_REQUESTS, self.wanted_parallel))]
+        few = layout._replace(sequences=max(FEW_REQUESTS, self.wanted_parallel))
+        return [layout, few, few._replace(share=self._full_share(few))]
+
+    def _full_share(self, layout: Layout) -> float:
+        """Return the largest share with which vLLM comes up: what CUDA itself takes of a GPU is not free."""
+        gpu = self._smallest(layout)
+        outside = max((rank.context_bytes for rank in self._allocation(layout).ranks), default=0)
+        free = (gpu.usable_bytes - outside) * 100 // max(1, gpu.usable_bytes)
+        return min(FULL_SHARE, max(0, free) / 100)
+
+    def _smallest(self, layout: Layout) -> GpuRoom:
+        return min((self.room.gpus[number] for number in self._numbers(layout)), key=lambda gpu: gpu.usable_bytes)
 
     def _numbers(self, layout: Layout) -> tuple[int, ...]:
         """Return the GPUs of a layout: the largest."""
@@ -169,8 +180,7 @@ class _Search:
         return tuple(sorted(numbers[: layout.tensor_parallel * layout.pipeline_parallel]))
 
     def _allocation(self, layout: Layout) -> VllmAllocation:
-        gpus = [self.room.gpus[number] for number in self._numbers(layout)]
-        return self.model.allocation(layout, min(gpus, key=lambda gpu: gpu.usable_bytes))
+        return self.model.allocation(layout, self._smallest(layout))
 
     def _serves(self, layout: Layout) -> bool:
         found = self._allocation(layout)
@@ -190,7 +200,7 @@ class _Search:
 
     def _offloaded(self, base: Layout) -> Layout | None:
         context = self.target if self.want.context is not None else min(self.target, GOOD_CONTEXT)
-        tight = base._replace(context=context, share=FULL_SHARE, sequences=max(FEW_REQUESTS, self.wanted_parallel))
+        tight = self._variants(base._replace(context=context))[-1]
         most = self.model.weights.total_bytes // (base.tensor_parallel * base.pipeline_parallel) // GIB
         found = smallest(lambda gib: self._serves(tight._replace(offload_gib=gib)), 1, most)
         return None if found is None else tight._replace(offload_gib=found)
