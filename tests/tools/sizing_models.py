@@ -11,6 +11,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import FULL, LATENT, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import with_tower
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision_tower import tower_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
 
@@ -75,7 +77,7 @@ def weights_of(case: Case, shape: Shape) -> Weights | None:
     if case.facts.get("mix") == "own" or not target:
         return None
     if case.engine == VLLM:
-        return weights_from_shape(shape, target, "safetensors")
+        return with_tower(weights_from_shape(shape, target, "safetensors"), tower_from_config(config_of(case) or {}))
     found = weights_from_shape(shape, target, "gguf")
     size = _file_bytes(case)
     return found if not size or abs(found.total_bytes - size) <= 0.006 * size else None

@@ -47,6 +47,8 @@ def settings_of(case: Case) -> VllmSettings:
         kv_cache_dtype=kind if kind.startswith("fp8") else "auto",
         block_size=case.number("block_size") or None,
         dtype_bytes=DTYPE_BYTES.get(target_of(case), 2),
+        draft_tokens=case.number("draft_tokens"),
+        flashinfer_sampler=bool(case.facts.get("flashinfer_sampler", False)),
         version=case.version,
     )
 
@@ -75,8 +77,9 @@ def figures(case: Case) -> Iterator[Figure]:
         "non_torch_gib": rank.non_torch_bytes,
         "kv_gib": rank.pool_bytes,
     }
+    known = {"weights_gib"} if case.facts.get("pool_only") else set(PER_GIB)  # of the GPU and its use too
     for key, part in PER_GIB.items():
-        if key in reported:
+        if key in reported and key in known:
             yield Figure(case, part, "GPU", predicted[key] / MIB, float(reported[key]) * MIB_PER_GIB)
     if "weights_last_stage_gib" in reported:
         for key, at in (("weights_middle_stage_gib", 1), ("weights_last_stage_gib", -1)):
@@ -111,7 +114,7 @@ def _cache(case: Case, plan: VllmAllocation) -> Iterator[Figure]:
         context = _largest(plan, blocks) if given else plan.max_context
         yield Figure(case, CONTEXT, "GPU", float(context), float(reported["max_ctx_that_fits"]))
     verdict = reported.get("verdict")
-    if verdict or ("kv_gib" in reported and float(reported["kv_gib"]) > 0):
+    if verdict or ("kv_gib" in reported and not case.facts.get("pool_only") and float(reported["kv_gib"]) > 0):
         fits = 0.0 if verdict == "does not fit" else 1.0
         yield Figure(case, VERDICT, "GPU", float(plan.starts), fits)
 
