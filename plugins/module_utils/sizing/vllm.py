@@ -223,6 +223,8 @@ def _max_context_of_old_engine(
 
 def _verdict(found: VllmAllocation, shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> tuple[str, str]:
     reasons = check_parallel(shape, settings.tensor_parallel, settings.pipeline_parallel, settings.expert_parallel)
+    if 0 < shape.context_length < settings.max_model_len:
+        reasons += (f"the model was made for {shape.context_length} tokens, fewer than {settings.max_model_len}",)
     if reasons:
         return REFUSED, "; ".join(reasons)
     worst = max(found.ranks, key=lambda rank: rank.fixed_bytes, default=None)
