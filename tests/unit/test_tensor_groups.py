@@ -153,6 +153,15 @@ def test_a_tensor_of_a_checkpoint_has_its_place(name: str, place: str) -> None:
     assert summary(stored({name: 7}, shape())) == {place: 7}
 
 
+def test_names_that_differ_in_one_word_are_told_apart() -> None:
+    names = {
+        "model.layers.0.q_proj.weight": 1,
+        "model.mtp_layers.0.q_proj.weight": 2,
+        "model.layers.1.q_proj.weight": 4,
+    }
+    assert summary(stored(names, shape())) == {"0 split": 1, "1 split": 4, "draft0 split": 2}
+
+
 def test_an_output_matrix_that_is_tied_counts_once() -> None:
     names = {"model.embed_tokens.weight": 64, "lm_head.weight": 64}
     assert summary(stored(names, shape(tied=True))) == {"embedding": 64}

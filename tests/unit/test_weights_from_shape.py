@@ -131,6 +131,16 @@ FILES = [
     (known.LLAMA_3_8B, "Q8_0", 7.95),
     (known.LLAMA_3_8B, "F16", 14.96),
     (known.LLAMA_3_8B, "BF16", 14.96),
+    # The sum in the index of DeepSeek-V3, with its layer of multi-token prediction.
+    (known.deepseek_v3(drafts=1), "FP8_BLOCK", 688_586_727_753 / 2**30),
+    # Qwen3-Coder-480B-A35B-Instruct-FP8, Qwen3-32B-AWQ, Llama-3.3-70B in AWQ and NVFP4, Qwen2.5-7B in GPTQ, Llama-3-8B
+    # in NF4: what their repositories hold.
+    (mixture("qwen3_moe", 62, 6144, 96, 8, 128, 151936, (160, 8, 2560)), "FP8_BLOCK", 482.2e9 / 2**30),
+    (known.QWEN3_32B, "AWQ", 19.33e9 / 2**30),
+    (dense("llama", 80, 8192, 64, 8, 28672, 128256), "AWQ", 39.77e9 / 2**30),
+    (dense("llama", 80, 8192, 64, 8, 28672, 128256), "NVFP4", 42.7e9 / 2**30),
+    (dense("qwen2", 28, 3584, 28, 4, 18944, 152064), "GPTQ", 5.58e9 / 2**30),
+    (dense("llama", 32, 4096, 32, 8, 14336, 128256), "BNB_4BIT", 5.70e9 / 2**30),
 ]
 
 

@@ -18,7 +18,7 @@ FLOAT = 4
 _NF4_BLOCK, _NF4_NESTED = 64, 256
 _NF4_STATE = 16 * FLOAT + 256 * FLOAT + 100  # two code books, and the settings as JSON
 _NEVER = ("ffn_gate_inp", "ssm_conv1d", "shortconv.conv", "ssm_ba", "ssm_alpha", "ssm_beta", "_norm", "time_mix_lerp")
-_OUTER = ("token_embd", "output", "per_layer_token_embd", "position_embd", "per_layer_model_proj")
+_OUTER = ("token_embd", "output", "per_layer_token_embd", "position_embd", "per_layer_model_proj", "nextn.")
 _ALWAYS_FLOAT = ("exp_probs_b", "ssm_a", "ssm_d", "ssm_dt.bias")
 
 

@@ -35,6 +35,7 @@ _SIDE = re.compile(
     r"(?:^|[._])(?:scales?|scale_inv|scale_2|zeros|qzeros|g_idx|zero_point|absmax|quant_map|shape|weight_format|SCB|"
     r"input_scale|global_scale|bitsandbytes__\w+)$"
 )
+_OF_LAYERS = {"SPLIT", "REPLICATED", "EXPERT"}
 _BITS_OF_DTYPE = {"I8": 8, "U8": 8, "I32": 32, "U32": 32}
 
 
@@ -44,35 +45,49 @@ class CheckpointTensors:
     def __init__(self, config: Mapping[str, Any]) -> None:
         """Take from the configuration how many bits a packed parameter has."""
         self._bits = packed_bits(config)
+        self._seen: dict[tuple[str, str, bool], tuple[str, bool]] = {}  # layers repeat each other's names
 
     def place(self, name: str, dimensions: int) -> tuple[str, int | None, bool]:
         """Return group (a name of ``tensor_groups.Group``), layer (None outside of layers), and draft or not."""
         found = _LAYER.search(name)
-        path = name[: found.start()] if found else name
-        if _TOWERS.search(path):
-            return "PROJECTOR", None, False
-        draft = bool(_DRAFT.search(name[: found.end()] if found else name))
-        if found or draft:
-            number = int(found[1]) if found else 0
-            if _EXPERT.search(name):
-                return "EXPERT", number, draft
-            side = bool(_SIDE.search(name))
-            repeated = _REPLICATED.search(name) or (dimensions < 2 and not side and not name.endswith(".bias"))
-            return "REPLICATED" if repeated else "SPLIT", number, draft
-        if _EMBEDDING.search(name):
-            return "EMBEDDING", None, False
-        if _INPUT.search(name):
-            return "INPUT", None, False
-        return "OUTPUT" if _OUTPUT.search(name) else "TAIL", None, False
+        head, tail = (name[: found.start(1)], name[found.end() :]) if found else (name, "")
+        key = (head, tail, dimensions < 2)
+        if key not in self._seen:
+            path = name[: found.start()] if found else name
+            self._seen[key] = _group(name, head, path, dimensions, bool(found))
+        group, draft = self._seen[key]
+        number = int(found[1]) if found else 0
+        return group, number if group in _OF_LAYERS else None, draft
 
     def parameters(self, tensor: StoredTensor) -> int:
         """Return how many parameters a tensor holds: none in scales and the like, several in a packed number."""
-        if _SIDE.search(tensor.name):
+        if _SIDE.search(tensor.name.rpartition(".")[2]):
             return 0
         width = _BITS_OF_DTYPE.get(tensor.dtype)
         if width is None or (tensor.dtype == "I8" and self._bits is None):
             return tensor.elements
         return tensor.elements * width // (self._bits or 4)
+
+
+def _group(name: str, head: str, path: str, dimensions: int, layer: bool) -> tuple[str, bool]:
+    """Return the group of a tensor, and whether it belongs to the layers of multi-token prediction.
+
+    ``head`` is the name up to the number of its layer, ``path`` what stands before the word for a layer.
+    """
+    if _TOWERS.search(path):
+        return "PROJECTOR", False
+    draft = bool(_DRAFT.search(head))
+    if layer or draft:
+        if _EXPERT.search(name):
+            return "EXPERT", draft
+        side = bool(_SIDE.search(name))
+        repeated = _REPLICATED.search(name) or (dimensions < 2 and not side and not name.endswith(".bias"))
+        return "REPLICATED" if repeated else "SPLIT", draft
+    if _EMBEDDING.search(name):
+        return "EMBEDDING", False
+    if _INPUT.search(name):
+        return "INPUT", False
+    return "OUTPUT" if _OUTPUT.search(name) else "TAIL", False
 
 
 def packed_bits(config: Mapping[str, Any]) -> int | None:

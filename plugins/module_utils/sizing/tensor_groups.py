@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import Tensor
 from ansible_collections.llmhost.core.plugins.module_utils.safetensors import StoredTensor
@@ -28,8 +28,7 @@ class Group(Enum):
     PROJECTOR = "vision or audio tower"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A group, and the layer where there is one; ``draft`` for the layers of multi-token prediction."""
 
     group: Group
