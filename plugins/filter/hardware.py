@@ -27,9 +27,9 @@ options:
       - RAM as C(64 GiB RAM), or as a bare size. GB and GiB of RAM are the same, the size that is installed; a size with
         decimals is what the kernel reports.
       - Disks for models as C(1 TB NVMe), C(2x 500 GB SSD), C(4 TB HDD), with C(ephemeral) or C(network) before the kind
-        where it is so. The system lies on another one.
+        where it is so. The system lies on another one; C(500 GB system disk) alone means that there is no other.
       - Optionally a CPU (C(Ryzen 7950X), C(2x EPYC 7763)), C(24 cores) or C(48 vCPU), C(8 GB swap), the speed of the
-        memory (C(DDR5-6000 dual channel) or C(80 GB/s RAM)), and C(container).
+        memory (C(DDR5-6000 dual channel) or C(80 GB/s RAM)), and C(VM) or C(container).
       - Or the name of a machine, such as C(intermediate), C(advanced), C(aws g5.xlarge) or C(gcp g2-standard-8).
       - Or saved facts of M(llmhost.core.host_info), as a dictionary, as JSON, or as the path of a C(.json) file on the
         controller.

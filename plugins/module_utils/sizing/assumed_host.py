@@ -19,6 +19,7 @@ Facts = dict[str, Any]
 # GT/s of a PCI Express lane by generation.
 _LANE_GTS = {1: 2.5, 2: 5.0, 3: 8.0, 4: 16.0, 5: 32.0, 6: 64.0}
 _SYSTEM_DISK = 100 * 10**9
+_SYSTEM_FILES = 15 * 10**9
 _DEFAULT_DISK = 10**12
 _LEAST_RAM = 32 * GIB
 _CORES = 8
@@ -44,6 +45,7 @@ class Hardware:
     ram_bytes: int | None = None
     ram_is_exact: bool = False
     disks: list[AssumedDisk] = field(default_factory=list)
+    system_bytes: int | None = None  # the disk that the system lies on
     swap_bytes: int = 0
     cpu: CpuSpec | None = None
     sockets: int = 1
@@ -56,6 +58,7 @@ class Hardware:
     pcie_gen: int | None = None
     pcie_lanes: int | None = None
     container: bool = False
+    virtual: bool = False
     assumed: list[str] = field(default_factory=list)
 
 
@@ -76,7 +79,10 @@ def assume_host(said: Hardware, phrase: str) -> Facts:
         "distribution": {"id": "ubuntu", "version": "22.04", "codename": "jammy", "name": "Ubuntu 22.04.5 LTS"},
         "kernel": {"release": "5.15.0-153-generic", "architecture": "aarch64" if arm else "x86_64"},
         "init": "bash" if said.container else "systemd",
-        "virtualization": {"machine": "none", "container": "docker" if said.container else "none"},
+        "virtualization": {
+            "machine": "kvm" if said.virtual else "none",
+            "container": "docker" if said.container else "none",
+        },
         "secure_boot": False,
         "capabilities": _capabilities(said.container),
         "cpu": cpu,
@@ -89,10 +95,8 @@ def assume_host(said: Hardware, phrase: str) -> Facts:
             "swaps": [_swap(said.swap_bytes)] if said.swap_bytes else [],
             "bandwidth_bytes_per_second": _bandwidth(said, assumed),
         },
-        "filesystems": [_root(disks, said.container)],
-        "disks": []
-        if said.container
-        else [_system_disk(), *(_disk(number, disk) for number, disk in enumerate(disks, 1))],
+        "filesystems": [_root(said, disks)],
+        "disks": [] if said.container else [_system_disk(said), *(_disk(at, disk) for at, disk in enumerate(disks, 1))],
         "gpus": [_gpu(number, spec, said) for number, spec in enumerate(said.gpus)],
         "listening": [
             {"address": "0.0.0.0", "port": 22, "user": "root", "process": "sshd", "unit": "ssh.service"},
@@ -130,6 +134,9 @@ def _ram(said: Hardware, assumed: list[str]) -> int:
 
 
 def _disks(said: Hardware, assumed: list[str]) -> list[AssumedDisk]:
+    if not said.disks and said.system_bytes is not None:
+        assumed.append("No disk but that of the system, which is nearly empty.")
+        return []
     if not said.disks:
         assumed.append("1 TB of NVMe for models.")
     if not said.container:
@@ -224,14 +231,16 @@ def _swap(size_bytes: int) -> Facts:
     return {"path": "/swapfile", "type": "file", "size_bytes": size_bytes, "used_bytes": 0, "priority": -2}
 
 
-def _root(disks: list[AssumedDisk], container: bool) -> Facts:
-    size = disks[0].size_bytes if container else _SYSTEM_DISK * 96 // 100
+def _root(said: Hardware, disks: list[AssumedDisk]) -> Facts:
+    container = said.container
+    disk = said.system_bytes or (disks[0].size_bytes if container else _SYSTEM_DISK)
+    size = disk if container else disk * 96 // 100
     return {
         "mountpoint": "/",
         "device": "overlay" if container else "/dev/nvme0n1p2",
         "type": "overlay" if container else "ext4",
         "size_bytes": size,
-        "available_bytes": size * 95 // 100 if container else size // 2,
+        "available_bytes": max(size // 2, size * 95 // 100 - _SYSTEM_FILES),
         "uuid": None if container else "0000-0000",
         "rotational": None if container else False,
         "network": False,
@@ -239,9 +248,10 @@ def _root(disks: list[AssumedDisk], container: bool) -> Facts:
     }
 
 
-def _system_disk() -> Facts:
+def _system_disk(said: Hardware) -> Facts:
     used = {"blank": False, "not_blank": ["it has a partition table (gpt)"], "partition_table": "gpt"}
-    return {**_disk(0, AssumedDisk(_SYSTEM_DISK)), **used, "children": ["nvme0n1p1", "nvme0n1p2"]}
+    disk = AssumedDisk(said.system_bytes or _SYSTEM_DISK)
+    return {**_disk(0, disk), **used, "children": ["nvme0n1p1", "nvme0n1p2"]}
 
 
 def _disk(number: int, disk: AssumedDisk) -> Facts:

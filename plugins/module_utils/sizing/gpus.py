@@ -15,7 +15,7 @@ _NOISE = frozenset(
 ).union(("generation", "edition", "blackwell"))
 _MEMORY_KIND = re.compile(r"hbm\d?e?|gddr\d?x?")
 # Words that make another card of the same number: without them a person never means it.
-_VARIANTS = frozenset(("ti", "super", "laptop", "sff", "nvl", "d"))
+_VARIANTS = frozenset(("ti", "super", "laptop", "sff", "nvl", "d", "max"))
 _SPELLINGS = {"mobile": "laptop", "notebook": "laptop"}
 _SIZE = re.compile(r"(\d+)\s*(?:gib|gb|g)\b")
 # 3090ti, 4070super, 4090d, 3090s: a suffix typed without a space, or a plural.

@@ -18,7 +18,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import (
     near_gpus,
     short_name,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES, find_machine
 
 EXAMPLE = "2x RTX 3090, 64 GiB RAM, 1 TB NVMe"
 
@@ -37,11 +37,11 @@ def parse_hardware(given: object) -> dict[str, Any]:
     """Return host facts in the form of ``host_info`` for a phrase, a machine of the catalogue or saved facts.
 
     A phrase is a list by commas or "+", in any order: GPUs ('2x RTX 3090', 'RTX 3090 x2 NVLink', 'CPU only'), RAM
-    ('64 GiB RAM', or a bare '64 GB'; GB of RAM are GiB, as it is sold), disks for models ('1 TB NVMe', '2 TB SSD'),
-    and optionally a CPU ('Ryzen 7950X', '2x EPYC 7763'), '24 cores' or '48 vCPU', '8 GB swap', memory speed
-    ('DDR5-6000 dual channel', '80 GB/s RAM'), 'NVLink', 'PCIe 3.0 x8', 'container'. What is left out is filled in, and
-    ``assumed`` of the answer says with what. Saved facts (a dict or its JSON, alone or below ``host``) are returned
-    as they are. Raises HardwareError.
+    ('64 GiB RAM', or a bare '64 GB'; GB of RAM are GiB, as it is sold), disks for models ('1 TB NVMe', '2 TB SSD'), and
+    optionally a CPU ('Ryzen 7950X', '2x EPYC 7763'), '24 cores' or '48 vCPU', '8 GB swap', memory speed ('DDR5-6000
+    dual channel', '80 GB/s RAM'), 'NVLink', 'PCIe 3.0 x8', '500 GB system disk', 'VM' or 'container'. What is left out
+    is filled in, and ``assumed`` of the answer says with what. Saved facts (a dict or its JSON, alone or below
+    ``host``) are returned as they are. Raises HardwareError.
     """
     if isinstance(given, Mapping):
         return _saved(given)
@@ -52,7 +52,7 @@ def parse_hardware(given: object) -> dict[str, Any]:
         return _saved(_json(text))
     if len(text) > _MOST_CHARACTERS:
         raise HardwareError(f"A description of hardware has at most {_MOST_CHARACTERS} characters. {_write()}")
-    machine = MACHINES.get(" ".join(text.lower().split()))
+    machine = find_machine(text)
     return assume_host(_Phrase(machine or text).read(), text if machine is None else f"{text}: {machine}")
 
 
@@ -177,6 +177,9 @@ class _Phrase:
         kind = match["kind"] or "disk"
         size = _size(match["size"], "disk")
         adverbs = match["adverb"] or ""
+        if re.search(r"\b(?:system|root|boot)\b", adverbs):
+            self.said.system_bytes = size
+            return
         disk = AssumedDisk(
             size,
             "hdd" if kind == "hdd" else "ssd" if kind == "ssd" and "nvme" not in match[0] else "nvme",
@@ -224,6 +227,9 @@ class _Phrase:
     def take_container(self, _match: re.Match[str]) -> None:
         self.said.container = True
 
+    def take_vm(self, _match: re.Match[str]) -> None:
+        self.said.virtual = True
+
     def take_nothing(self, _match: re.Match[str]) -> None:
         """Words that say what is assumed anyway."""
 
@@ -231,7 +237,7 @@ class _Phrase:
 _SIZE = r"(?P<size>\d{1,9}(?:\.\d{1,3})?\s*(?:[kmgtp]i?b?)\b)"
 _COUNT = r"(?:\b(?P<count>\d{1,3})\s*[x*]\s*)?"
 _KIND = r"(?P<kind>nvme|ssd|hdd|disks?|drives?|storage)(?:\s+(?:ssds?|disks?|drives?|storage))?\b"
-_ADVERB = r"(?P<adverb>(?:(?:ephemeral|local|network|pcie|m\.2)\s+)*)"
+_ADVERB = r"(?P<adverb>(?:(?:ephemeral|local|network|system|root|boot|pcie|m\.2)\s+)*)"
 _BARE_SIZE = re.compile(r"\d{1,9}(?:\.\d{1,3})?\s*[mgt]i?b?")
 _CHANNELS = {"single": 1, "dual": 2, "triple": 3, "quad": 4, "six": 6, "hexa": 6, "eight": 8, "octa": 8, "twelve": 12}
 _COUNTS = {"one": 1, "single": 1, "two": 2, "dual": 2, "three": 3, "triple": 3, "four": 4, "quad": 4, "eight": 8}
@@ -267,7 +273,8 @@ _ITEMS: tuple[tuple[re.Pattern[str], _Reader], ...] = tuple(
         ),
         (r"\b(?:pcie?|pci\s+express)\s*(?P<gen>)x\s*(?P<lanes>1|2|4|8|16)\b", _Phrase.take_pcie),
         (r"\b(?:docker\s+)?(?:container|pod)\b", _Phrase.take_container),
-        (r"\b(?:vm|virtual machine|bare metal|ubuntu(?:\s+22\.04)?)\b", _Phrase.take_nothing),
+        (r"\b(?:vm|virtual machine)\b", _Phrase.take_vm),
+        (r"\b(?:bare metal|ubuntu(?:\s+22\.04)?)\b", _Phrase.take_nothing),
     )
 )
 

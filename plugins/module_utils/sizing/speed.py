@@ -141,7 +141,8 @@ def _milliseconds(devices: Sequence[DeviceRead], engine: str, best: bool) -> flo
 def _device_ms(device: DeviceRead, engine: str, best: bool, beside_gpu: bool) -> float:
     read, rates = device.read, device.rates(engine)
     bytes_a_ms = device.bandwidth_gbs * 1e6
-    time = (read.layers - read.heavy_layers) * _pick(rates.layer, best) + read.heavy_layers * _pick(rates.heavy, best)
+    plain = max(0, read.layers - read.heavy_layers)
+    time = plain * _pick(rates.layer, best) + read.heavy_layers * _pick(rates.heavy, best)
     routed = read.routed_bytes if device.memory == RAM and beside_gpu else 0
     if routed:
         time += routed / (bytes_a_ms * _pick(EXPERTS_IN_RAM, best)) + read.heavy_layers * _pick(HANDOVER, best)
