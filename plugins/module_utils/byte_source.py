@@ -60,7 +60,7 @@ class Prefix:
     The first step covers most headers at once; later ones are smaller, so that little is fetched in vain.
     """
 
-    LIMIT = 256 * MIB
+    LIMIT = 64 * MIB
 
     def __init__(self, source: ByteSource, first_step: int = 4 * MIB, next_step: int = 2 * MIB) -> None:
         """Fetch nothing yet."""

@@ -14,13 +14,16 @@ from ansible_collections.llmhost.core.plugins.module_utils.byte_source import MI
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.tensor_type import TENSOR_TYPES
 
-MAX_TENSORS = 1_000_000
-MAX_METADATA = 100_000
-MAX_STRING = 64 * MIB
+# Many times what any published file has; each bounds seconds and memory that a lying header can cost.
+MAX_TENSORS = 50_000
+MAX_METADATA = 10_000
+MAX_STRINGS = 3_000_000  # in lists: tokens and merges
+MAX_STRING = 16 * MIB
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 2**20
 MAX_NESTING = 2
 KEPT_ARRAY = 4096  # longer arrays describe the vocabulary, never the layers
+MAX_KEPT = 2**18  # numbers of all kept arrays together, and arrays in arrays
 
 STRING, ARRAY = 8, 9
 SCALARS = {
@@ -99,6 +102,8 @@ class _Reader:
 
     def __init__(self, prefix: Prefix) -> None:
         self._prefix = prefix
+        self._strings_left = MAX_STRINGS
+        self._kept_left = MAX_KEPT
         self.position = 0
 
     def invalid(self, reason: str) -> ModelError:
@@ -172,9 +177,13 @@ class _Reader:
         if kind == STRING:
             self._skip_strings(count)
         elif kind == ARRAY:
+            self._kept_left -= count
+            if count > KEPT_ARRAY or self._kept_left < 0:
+                raise self.invalid(f"an array of {count} arrays")
             for _ in range(count):
                 self._array(nesting - 1)
-        elif count <= KEPT_ARRAY:
+        elif count <= min(KEPT_ARRAY, self._kept_left):
+            self._kept_left -= count
             scalar = SCALARS[kind]
             return struct.unpack(f"<{count}{scalar.format[-1]}", self._take(count * scalar.size))
         else:
@@ -183,6 +192,9 @@ class _Reader:
 
     def _skip_strings(self, count: int) -> None:
         # The one loop that runs a hundred thousand times: it only adds lengths, and asks for more when it runs out.
+        self._strings_left -= count
+        if self._strings_left < 0:
+            raise self.invalid(f"it lists more than {MAX_STRINGS} strings")
         unpack, data, position = U64.unpack_from, self._prefix.data, self.position
         left = count
         while left:

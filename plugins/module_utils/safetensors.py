@@ -13,8 +13,10 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils.byte_source import MIB, ByteSource
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 
-MAX_HEADER = 100 * 10**6  # as the reference implementation
-MAX_JSON = 64 * MIB
+MAX_HEADER = 25 * 10**6  # as the hub's own client (SAFETENSORS_MAX_HEADER_LENGTH)
+MAX_JSON = 32 * MIB
+# What JSON may hold before it is parsed: some small texts take up many times their size in memory.
+MAX_MARKS = {b"{": 100_000, b"[": 200_000, b":": 500_000, b",": 1_000_000}
 MAX_DIMENSIONS = 16
 
 
@@ -74,8 +76,13 @@ def weight_files(index: bytes, name: str) -> list[str]:
 
 def read_json_object(text: bytes, name: str) -> dict[str, Any]:
     """Return the JSON object in ``text``; raise ModelError for anything else, however strange."""
+    too_many = next((mark for mark, most in MAX_MARKS.items() if text.count(mark) > most), None)
+    if len(text) > max(MAX_HEADER, MAX_JSON) or too_many:
+        raise _invalid(
+            name, f"it has {len(text)} bytes of JSON" + (f" full of {too_many.decode()}" if too_many else "")
+        )
     try:
-        content = json.loads(text) if len(text) <= max(MAX_HEADER, MAX_JSON) else None
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise _invalid(name, f"its JSON cannot be read ({error})") from error
     if not isinstance(content, dict):

@@ -152,14 +152,18 @@ def tensor(name: str, shape: tuple[int, ...], kind: int, offset: int) -> bytes:
 
 
 ABSURD = {
-    "tensors": head(tensor_count=10**6 + 1),
-    "metadata": head(metadata_count=10**5 + 1),
+    "tensors": head(tensor_count=50_001),
+    "metadata": head(metadata_count=10_001),
     "key length": head(metadata_count=1) + struct.pack("<Q", 2**63),
     "string length": head(metadata_count=1) + string("k") + struct.pack("<IQ", 8, 2**27),
     "string in an array": array(8, 2) + struct.pack("<Q", 2**62),
     "array of numbers": array(4, 2**60),
     "array of strings": array(8, 2**61),
     "array of an unknown type": array(77, 1),
+    "an array of many arrays": array(9, 4097),
+    "more strings than anyone has": array(8, 3_000_001),
+    "arrays in arrays": head(metadata_count=200)
+    + b"".join(string(f"k{n}") + struct.pack("<IIQ", 9, 9, 4096) + struct.pack("<IQ", 0, 0) * 4096 for n in range(65)),
     "nested arrays": array(9, 1) + struct.pack("<IQ", 9, 1) * 50,
     "value of an unknown type": head(metadata_count=1) + string("k") + struct.pack("<I", 13),
     "dimensions": head(tensor_count=1) + string("t") + struct.pack("<I", 2**31),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader, SkippedArray
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tools.architectures import SMALL, write_sparse
 from tests.unit.shape_text import kept
@@ -160,3 +163,44 @@ def test_what_cannot_be_true_is_refused(own: dict[str, Any]) -> None:
     with pytest.raises(ModelError) as caught:
         shape_with("llama", **own)
     assert caught.value.code == "model.invalid"
+
+
+MODELS = {name: make() for name, make in SMALL.items()}
+KEYS = st.sampled_from(sorted({key for model in MODELS.values() for key in model.metadata}))
+NUMBER = st.integers(-(2**63), 2**64 - 1) | st.integers(0, 300) | st.floats() | st.booleans()
+VALUE = NUMBER | st.text(max_size=4) | st.lists(NUMBER, max_size=12).map(tuple) | st.just(SkippedArray(10**6))
+
+
+def read(architecture: str, metadata: dict[str, Any]) -> tuple[Shape | None, str]:
+    """Return the shape, or the code of the error."""
+    own = {f"{architecture}.{key}": value for key, value in metadata.items()}
+    try:
+        return shape_from_gguf({"general.architecture": architecture, **own}), ""
+    except ModelError as error:
+        return None, error.code
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(sorted(MODELS)), st.dictionaries(KEYS, VALUE, max_size=3))
+def test_any_change_ends_in_a_shape_or_a_clear_error(name: str, change: dict[str, Any]) -> None:
+    shape, code = read(MODELS[name].architecture, {**MODELS[name].metadata, **change})
+    if shape is None:
+        assert code == "model.invalid"
+        return
+    assert 0 < len(shape.layers) <= 4096
+    assert Shape.from_facts(shape.as_dict()) == shape
+    assert all(
+        number >= 0
+        for layer in (*shape.layers, *shape.draft_layers)
+        for part in (layer.attention, layer.recurrent, layer.feed_forward)
+        if part
+        for number in vars(part).values()
+        if isinstance(number, int)
+    )
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=12), VALUE, max_size=5), st.text(max_size=6) | st.none() | st.integers())
+def test_no_metadata_raises_anything_but_the_typed_error(metadata: dict[str, Any], architecture: Any) -> None:
+    with contextlib.suppress(ModelError):
+        shape_from_gguf({**metadata, "general.architecture": architecture})
