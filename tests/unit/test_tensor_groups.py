@@ -145,6 +145,12 @@ CHECKPOINT_PLACES = [
     ("model.vision_tower.embeddings.position_embedding.weight", "projector"),
     ("model.audio_tower.conformer.0.attention.post.weight", "projector"),
     ("mlp1.1.weight", "projector"),
+    ("model.transformer.ff_out.weight", "output"),
+    ("model.transformer.wte.embedding", "embedding"),
+    ("model.transformer.blocks.0.ff_out.weight", "0 split"),
+    ("model.sam_model.blocks.0.attn.qkv.weight", "projector"),
+    ("vpm.encoder.layers.0.self_attn.q_proj.weight", "projector"),
+    ("resampler.kv_proj.weight", "projector"),
 ]
 
 

@@ -26,6 +26,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
     Recurrent,
     Shape,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import (
     model_facts,
     weights_from_shape,
@@ -137,6 +138,7 @@ FILES = [
     # in NF4: what their repositories hold.
     (mixture("qwen3_moe", 62, 6144, 96, 8, 128, 151936, (160, 8, 2560)), "FP8_BLOCK", 482.2e9 / 2**30),
     (known.QWEN3_32B, "AWQ", 19.33e9 / 2**30),
+    (known.deepseek_v3(drafts=0), "AWQ-G64", 364_589_799_936 / 2**30),
     (dense("llama", 80, 8192, 64, 8, 28672, 128256), "AWQ", 39.77e9 / 2**30),
     (dense("llama", 80, 8192, 64, 8, 28672, 128256), "NVFP4", 42.7e9 / 2**30),
     (dense("qwen2", 28, 3584, 28, 4, 18944, 152064), "GPTQ", 5.58e9 / 2**30),
@@ -161,6 +163,13 @@ def test_the_groups_are_where_the_engines_put_them() -> None:
     assert weights.draft_layers[0].split_bytes > weights.layers[1].split_bytes + 2 * 4096 * 151552
     assert weights.draft_layers[0].expert_bytes == weights.layers[1].expert_bytes
     assert weights.layers[0].expert_bytes == 0
+
+
+def test_a_gguf_file_of_deepseek_v3_has_no_draft_layer() -> None:
+    with_one, without = (weights_from_shape(known.deepseek_v3(count), "Q4_K_M") for count in (1, 0))
+    assert with_one == replace(without, draft_layers=(LayerWeights(),))
+    checkpoint = weights_from_shape(known.deepseek_v3(1), "FP8_BLOCK")
+    assert checkpoint.draft_layers[0].total_bytes > 10 * 10**9
 
 
 def test_the_second_embedding_of_gemma_stays_in_ram() -> None:
@@ -226,6 +235,9 @@ TARGETS = [
     ("awq", SAFETENSORS, "AWQ"),
     ("FP8-dynamic", SAFETENSORS, "FP8_DYNAMIC"),
     ("Q6_K_L", GGUF, "Q6_K"),
+    ("awq-g64", SAFETENSORS, "AWQ"),
+    ("GPTQ_GROUP_32", SAFETENSORS, "GPTQ"),
+    ("W4A16-gs32", SAFETENSORS, "W4A16"),
 ]
 
 
@@ -242,7 +254,7 @@ def test_gguf_may_be_meant_where_both_have_the_name() -> None:
     assert gguf.total_bytes > checkpoint.total_bytes  # norms are F32 in GGUF
 
 
-@pytest.mark.parametrize("text", ["UD-Q4_K_XL", "Q9_K", "", "AWQ2", "IQ4_KS", "x" * 1000])
+@pytest.mark.parametrize("text", ["UD-Q4_K_XL", "Q9_K", "", "AWQ2", "IQ4_KS", "FP8-G64", "_G32", "x" * 1000])
 @pytest.mark.parametrize("form", [None, GGUF, SAFETENSORS])
 def test_an_unknown_target_is_refused_with_the_known_ones(text: str, form: str | None) -> None:
     with pytest.raises(ModelError) as caught:

@@ -13,18 +13,18 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|mtp_layers|mtp_block)\.(\
 _TOWERS = re.compile(
     r"(?:^|\.)(?:vision|visual|image|audio|sound|speech|video|vit|vpm|apm|tts|talker|token2wav|code2wav|resampler|"
     r"aligner|mlp1|multi_modal|multimodal|mm_|modality|connector|patch_merger|pre_mm|embed_vision|embed_audio|"
-    r"img_|view_seperator|encoder\.vision|projector|qformer|query_tokens|language_projection|model_connector)"
+    r"img_|sam_|qwen2_model|view_seperator|encoder\.vision|projector|qformer|query_tokens|language_projection|model_connector)"
 )
 _DRAFT = re.compile(r"(?:^|\.)(?:mtp|mtp_\w+|nextn\w*)(?:\.|$)")
 _EMBEDDING = re.compile(
     r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embeddings|embedding|embed_tokens_extend)"
-    r"(?:\.word_embeddings)?\.weight$"
+    r"(?:\.word_embeddings)?\.(?:weight|embedding)$"
 )
 _INPUT = re.compile(
     r"(?:^|\.)(?:wpe|embed_positions|position_embeddings|token_type_embeddings|embed_tokens_per_layer|ngram_embeddings"
     r"|rotary_emb|freqs_cis)(?:\.|$)"
 )
-_OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output_layer|output)\.(?!.*norm)(?:\w+\.)*\w+$")
+_OUTPUT = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output_layer|output|ff_out)\.(?!.*norm)(?:\w+\.)*\w+$")
 _EXPERT = re.compile(r"\.(?:experts|block_sparse_moe|moe)\.(?!gate\.|router|shared|e_score)")
 _REPLICATED = re.compile(
     r"norm|layernorm|_ln\b|\.ln_|(?:mlp|moe|ffn|feed_forward|mixer|block_sparse_moe)\.(?:gate|router|gate_proj_inp)\.|"

@@ -128,14 +128,15 @@ SYNONYMS = {
 
 def family(architecture: str) -> str:
     """Return one name for the spellings of GGUF (``gpt-oss``) and of transformers (``gpt_oss``)."""
-    plain = _plain(architecture)
+    plain = plain_name(architecture)
     return SYNONYMS.get(plain, plain)
 
 
 def style_of(architecture: str) -> LayerStyle:
     """Return the style of an architecture, a plain one where it is not known."""
-    return STYLES.get(_plain(architecture)) or STYLES.get(family(architecture), PLAIN)
+    return STYLES.get(plain_name(architecture)) or STYLES.get(family(architecture), PLAIN)
 
 
-def _plain(architecture: str) -> str:
+def plain_name(architecture: str) -> str:
+    """Return the name without its marks: the two spellings of an architecture differ in little else."""
     return re.sub(r"[^a-z0-9]", "", architecture.lower())

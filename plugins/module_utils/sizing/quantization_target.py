@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.checkpoint_quantization import SCHEMES
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.checkpoint_quantization import SCHEMES, Scheme
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_mix import BASES
 
 GGUF, SAFETENSORS = "gguf", "safetensors"
@@ -25,6 +26,7 @@ _CHECKPOINT_SYNONYMS = {
 }  # fmt: skip
 # In both worlds: files of a checkpoint unless somebody says that GGUF is meant.
 _RATHER_CHECKPOINT = {"BF16", "FP16", "FP32", "MXFP4", "NVFP4"}
+_GROUP = re.compile(r"(.+?)_G(?:ROUP|S)?_?(\d{2,4})")
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,19 @@ class Target:
     form: str
     name: str
     eight_bit_ends: bool = False
+    group: int = 0  # weights that share a scale, where it is not what the format usually has
+
+    @property
+    def scheme(self) -> Scheme:
+        """Return how a checkpoint of this format stores a matrix."""
+        scheme = SCHEMES[self.name]
+        return replace(scheme, group=self.group) if self.group else scheme
 
     @classmethod
     def from_text(cls, text: str, form: str | None = None) -> Target:
-        """Read what a person wrote; ``form`` says which files are meant where both have the name.
+        """Read what a person wrote (``AWQ-G64`` for another size of groups).
+
+        ``form`` says which files are meant where both have the name.
 
         Raise ModelError (``model.quantization_not_found``) for a name that nobody knows. Mixes of a publisher's own
         (``UD-Q4_K_XL``) are among them: only their files say what is in them.
@@ -58,6 +69,10 @@ class Target:
 
     @classmethod
     def _checkpoint(cls, name: str) -> Target | None:
+        grouped = _GROUP.fullmatch(name)
+        if grouped:
+            plain = cls._checkpoint(grouped[1])
+            return replace(plain, group=int(grouped[2])) if plain and SCHEMES[plain.name].group else None
         name = _CHECKPOINT_SYNONYMS.get(name, name)
         return cls(SAFETENSORS, name) if name in SCHEMES else None
 

@@ -6,11 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.checkpoint_quantization import (
-    SCHEMES,
-    Scheme,
-    stored_bytes,
-)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.checkpoint_quantization import Scheme, stored_bytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_mix import (
     NEEDS_IMATRIX,
     Mix,
@@ -18,7 +14,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_mix impor
     category,
     type_size,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_style import family
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_style import family, plain_name
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.model_tensors import ModelTensors
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import GGUF, Target
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
@@ -34,6 +30,8 @@ _LISTS_HEADS_BY_LAYER = {
 _SEVENTY_BILLION_LAYERS = {"deci": 80, "jais2": 68, "llama": 80, "olmo": 80, "qwen2": 80}
 # Its experts are published in MXFP4 alone, and llama.cpp does not quantise them a second time.
 _EXPERTS_STAY_MXFP4 = {"gptoss"}
+# llama.cpp's conversion leaves the layers of multi-token prediction of these out (conversion/deepseek.py).
+_DRAFTS_ARE_DROPPED = {"deepseekv2", "deepseekv3", "deepseekv4", "kimik2", "kimik25"}
 _BY_PLACE = ("attn_v", "ffn_down", "ffn_gate", "ffn_up")
 
 
@@ -46,9 +44,13 @@ def weights_from_shape(shape: Shape, target: str, form: str | None = None) -> We
     """
     wanted = Target.from_text(target, form)
     tensors = ModelTensors.from_shape(shape)
+    if wanted.form == GGUF and plain_name(shape.architecture) in _DRAFTS_ARE_DROPPED:
+        kept = replace(shape, draft_layers=())
+        weights = _sum(kept, tensors, _GgufSizes(kept, tensors, wanted))
+        return replace(weights, draft_layers=(LayerWeights(),) * len(shape.draft_layers))
     if wanted.form == GGUF:
         return _sum(shape, tensors, _GgufSizes(shape, tensors, wanted))
-    return _sum(shape, tensors, _CheckpointSizes(SCHEMES[wanted.name]))
+    return _sum(shape, tensors, _CheckpointSizes(wanted.scheme))
 
 
 def model_facts(shape: Shape, tensors: ModelTensors) -> ModelFacts:
