@@ -55,6 +55,7 @@ def settings_of(case: Case) -> LlamaSettings:
         tensor_split=tuple(case.facts.get("tensor_split", ())),
         build=case.month,
         draft=bool(case.facts.get("draft", False)),
+        draft_tokens=case.number("draft_tokens", 3),
         outputs=case.number("outputs"),
     )
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
@@ -35,6 +36,8 @@ GGUF_KEYS = {
     "kv_lora_rank": "attention.kv_lora_rank",
     "qk_rope_dim": "rope.dimension_count",
 }
+SYNONYMS = {"Q2_K_M": "Q2_K"}  # llama.cpp prints Q2_K as "Q2_K - Medium"
+TIED = ("gemma", "command-r", "cohere2")
 NAMES = {"gpt-oss": "gpt-oss", "gemma-3": "gemma3", "gemma-2": "gemma2", "qwen3": "qwen3", "qwen2": "qwen2"}
 CONFIGS = read_configs()
 
@@ -78,7 +81,10 @@ def weights_of(case: Case, shape: Shape) -> Weights | None:
         return None
     if case.engine == VLLM:
         return with_tower(weights_from_shape(shape, target, "safetensors"), tower_from_config(config_of(case) or {}))
-    found = weights_from_shape(shape, target, "gguf")
+    try:
+        found = weights_from_shape(shape, target, "gguf")
+    except ModelError:  # a type of the fork's own
+        return None
     size = _file_bytes(case)
     return found if not size or abs(found.total_bytes - size) <= 0.006 * size else None
 
@@ -99,7 +105,7 @@ def target_of(case: Case) -> str:
     text = text.removeprefix("GGUF").strip()
     text = re.sub(r" - (Medium|Small|Large)", lambda found: f"_{found.group(1)[0]}", text)
     target = re.split(r" - |\s", text)[0].replace("_K_", "_K_").removesuffix("_R4").removesuffix("_R8")
-    return "" if target in ("?", "") else target.upper()
+    return "" if target in ("?", "") else SYNONYMS.get(target, target.upper())
 
 
 def _scaled_by_block(case: Case) -> bool:
@@ -133,7 +139,7 @@ def _name(case: Case) -> str:
 
 def _tied(case: Case, shape: Shape) -> bool:
     tied = case.arch.get("tied")
-    return shape.tied_embeddings if tied is None else bool(tied)
+    return shape.tied_embeddings or shape.architecture.startswith(TIED) if tied is None else bool(tied)
 
 
 def _cached_by(case: Case, shape: Shape) -> Shape:

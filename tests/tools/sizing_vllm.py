@@ -48,6 +48,7 @@ def settings_of(case: Case) -> VllmSettings:
         block_size=case.number("block_size") or None,
         dtype_bytes=DTYPE_BYTES.get(target_of(case), 2),
         draft_tokens=case.number("draft_tokens"),
+        prefix_caching=case.facts.get("prefix_caching"),
         flashinfer_sampler=bool(case.facts.get("flashinfer_sampler", False)),
         version=case.version,
     )
@@ -106,10 +107,11 @@ def _cache(case: Case, plan: VllmAllocation) -> Iterator[Figure]:
         pool = int(float(reported[given]) * GIB)
         blocks = plan.layout.blocks([pool] * len(plan.layout.block_bytes))
         if "kv_tokens" in reported and case.number("pp", 1) == 1:
-            tokens = plan.layout.cached_tokens(blocks)
+            tokens = _tokens(case, plan, blocks)
             yield Figure(case, TOKENS, "GPU", float(tokens), float(reported["kv_tokens"]))
     if "max_concurrency" in reported:
-        yield Figure(case, CONCURRENCY, "GPU", plan.max_concurrency, float(reported["max_concurrency"]))
+        requests = _requests(case, plan, blocks) if case.facts.get("pool_only") else plan.max_concurrency
+        yield Figure(case, CONCURRENCY, "GPU", requests, float(reported["max_concurrency"]))
     if "max_ctx_that_fits" in reported:
         context = _largest(plan, blocks) if given else plan.max_context
         yield Figure(case, CONTEXT, "GPU", float(context), float(reported["max_ctx_that_fits"]))
@@ -117,6 +119,17 @@ def _cache(case: Case, plan: VllmAllocation) -> Iterator[Figure]:
     if verdict or ("kv_gib" in reported and not case.facts.get("pool_only") and float(reported["kv_gib"]) > 0):
         fits = 0.0 if verdict == "does not fit" else 1.0
         yield Figure(case, VERDICT, "GPU", float(plan.starts), fits)
+
+
+def _requests(case: Case, plan: VllmAllocation, blocks: int) -> float:
+    return blocks / plan.layout.blocks_needed(case.number("ctx", 1), plan.batch.tokens)
+
+
+def _tokens(case: Case, plan: VllmAllocation, blocks: int) -> int:
+    """Return the tokens that the log names: since 0.21 those of as many requests as the pool holds."""
+    if settings_of(case).constants["tokens_by_concurrency"]:
+        return int(_requests(case, plan, blocks) * case.number("ctx", 1))
+    return plan.layout.cached_tokens(blocks)
 
 
 def _largest(plan: VllmAllocation, blocks: int) -> int:
