@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 import testinfra
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row
 
 from tests.acceptance.expectation import Figure
-from tests.acceptance.report import Check, Report
+from tests.acceptance.report import Check, Measure, Report
 from tests.acceptance.target import NoPlanError, Target
 from tests.acceptance.tunnel import Tunnel, relay_command
 
 # Checks that fail in these files are about the service, so its journal belongs to the story.
-ABOUT_THE_SERVICE = {"test_service", "test_api"}
+ABOUT_THE_SERVICE = {"test_service", "test_api", "test_memory"}
 
 _targets = pytest.StashKey[list[Target]]()
 _checks = pytest.StashKey[dict[str, Check]]()
+_memory = pytest.StashKey[list[Row]]()
 _journal_shown = pytest.StashKey[bool]()
 
 
@@ -48,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "left_out(step): only where the plan skips this step")
     config.addinivalue_line("markers", "each(items): once for each item that the function finds in the plan")
     config.stash[_checks] = {}
+    config.stash[_memory] = []
     # testinfra calls ansible-inventory by name; it lies beside this Python, which need not be on the path.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     option = config.option
@@ -105,6 +108,17 @@ def figure(record_property: Callable[[str, object], None]) -> Figure:
 
     def record(name: str, value: str) -> None:
         record_property(name, value)
+
+    return record
+
+
+@pytest.fixture
+def measure(pytestconfig: pytest.Config) -> Measure:
+    """Return a function that puts planned and seen memory into the report."""
+    memory: list[Row] = pytestconfig.stash[_memory]
+
+    def record(rows: Iterable[Row]) -> None:
+        memory.extend(rows)
 
     return record
 
@@ -178,4 +192,5 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     plan = targets[0].plan
     names = ", ".join(target.name for target in targets)
     checks = tuple(sorted(session.config.stash[_checks].values(), key=lambda check: check.group))
-    Report(names, plan["tier"], plan["model"]["request"]["model"], checks).write(directory)
+    memory: list[Row] = session.config.stash[_memory]
+    Report(names, plan["tier"], plan["model"]["request"]["model"], checks, tuple(memory)).write(directory)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row, findings, table
+
 Outcome = str  # passed, failed or skipped
+
+Measure = Callable[[Iterable[Row]], None]  # puts planned and seen memory into the report
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,12 @@ class Report:
     tier: str
     model: str
     checks: tuple[Check, ...]
+    memory: tuple[Row, ...] = ()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return what a person should know, though no promise was broken."""
+        return findings(self.memory)
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -45,16 +56,28 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        return {"schema": 1, **asdict(self), "counts": self.counts}
+        memory = [row.as_dict() for row in self.memory]
+        found = [finding.as_dict() for finding in self.findings]
+        return {"schema": 2, **asdict(self), "memory": memory, "findings": found, "counts": self.counts}
 
     def as_text(self) -> str:
-        """Return the report as a table, followed by the whole story of each check that failed."""
+        """Return the report as tables, followed by the whole story of each check that failed."""
         rows = [(check.group, check.name, check.outcome, check.summary) for check in self.checks]
-        table = _aligned([("part", "check", "result", "figure"), *rows])
+        checks = _aligned([("part", "check", "result", "figure"), *rows])
         failures = [f"{check.group}: {check.name}\n{check.detail.rstrip()}" for check in self.checks if _failed(check)]
         counts = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items() if number)
         head = f"Acceptance of {self.host} (tier {self.tier}, model {self.model}): {counts or 'no check was made'}"
-        return "\n\n".join([head, table, *failures]) + "\n"
+        return "\n\n".join([head, checks, *self._memory_text(), *failures]) + "\n"
+
+    def _memory_text(self) -> list[str]:
+        if not self.memory:
+            return []
+        found = [f"{finding.message}\n  remedy:   {finding.remedy}" for finding in self.findings]
+        judged = "\n".join(found) or "Each total is within 6 % of the plan."
+        return [
+            f"Memory planned and seen (a positive difference was planned and not used)\n{table(self.memory)}",
+            judged,
+        ]
 
     def write(self, directory: Path) -> None:
         """Leave ``report.json`` and ``report.txt`` in a directory."""

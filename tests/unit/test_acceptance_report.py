@@ -6,14 +6,18 @@ import json
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row
 
+from tests.acceptance.allocation import CALCULATOR, JOURNAL, memory_arguments, seen_allocation, service_memory
 from tests.acceptance.expectation import expect_equal
 from tests.acceptance.report import Check, Report
-from tests.acceptance.target import Secret
+from tests.acceptance.target import Secret, Target
 from tests.acceptance.tunnel import Tunnel, UnreachableError, relay_command
 
 REPORT = Report(
@@ -49,6 +53,91 @@ def test_the_files_are_left(tmp_path: Path) -> None:
     assert data["counts"] == {"passed": 1, "failed": 1, "skipped": 1}
     assert data["checks"][0]["figures"] == {"speed": "31.0 tokens/s"}
     assert (tmp_path / "gpu1/report.txt").read_text() == REPORT.as_text()
+
+
+def test_planned_and_seen_memory_is_a_table_and_a_difference_over_six_percent_a_finding() -> None:
+    plain, off = Row("host", "total", 104 << 20, 100 << 20), Row("GPU0", "total", 90 << 20, 100 << 20)
+    text = replace(REPORT, memory=(plain,)).as_text()
+    assert "host    total       104.00    100.00       +4.00  +4.00\n\nEach total is within 6 % of the plan." in text
+    report = replace(REPORT, memory=(plain, off))
+    assert "GPU0: the plan is 10.0 MiB (10.0 %) under what was allocated" in report.as_text()
+    assert [finding["code"] for finding in report.as_dict()["findings"]] == ["memory.planned_under"]
+    assert report.as_dict()["memory"][0]["difference_bytes"] == 4 << 20
+    assert "Memory" not in REPORT.as_text()
+
+
+ARGUMENTS = ["--model", "/m x.gguf", "--port", "80", "--swa-full"]
+MEMORY = {"engine": "llama_cpp", "runtime": {"arguments": ARGUMENTS, "user": "llmhost-inference"}}
+RAW = "llama_server: initializing\nload_tensors: CPU_Mapped model buffer size = 7.00 MiB\n"
+
+
+def target_with(answers: dict[str, str], plan: dict[str, Any]) -> tuple[Target, list[str]]:
+    """A target whose commands answer by the first word that they hold, and the commands that were run."""
+    commands: list[str] = []
+
+    def run(command: str, *arguments: str) -> SimpleNamespace:
+        whole = command % arguments if arguments else command
+        commands.append(whole)
+        stdout = next((answer for word, answer in answers.items() if word in whole), "")
+        return SimpleNamespace(rc=0, stdout=stdout, stderr="")
+
+    host: Any = SimpleNamespace(run=run)
+    return Target(host, "gpu1", plan), commands
+
+
+def test_the_journal_of_this_start_says_what_was_allocated() -> None:
+    target, commands = target_with({"InvocationID": "abc\n", "journalctl": RAW}, MEMORY)
+    seen = seen_allocation(target)
+    assert seen is not None
+    assert (seen.source, seen.allocation.host.weights_bytes) == (JOURNAL, 7 << 20)
+    assert any("_SYSTEMD_INVOCATION_ID=abc" in command for command in commands)
+
+
+def test_a_journal_that_says_nothing_is_replaced_by_the_calculator() -> None:
+    answers = {
+        "InvocationID": "abc",
+        "MainPID": "42",
+        "readlink": "/opt/x/bin/llama-server\n",
+        "fit-print": "Host 7 2 1\n",
+    }
+    target, commands = target_with(answers, MEMORY)
+    seen = seen_allocation(target)
+    assert seen is not None
+    assert (seen.source, seen.allocation.host.logged_bytes) == (CALCULATOR, 10 << 20)
+    assert commands[-1] == "/opt/x/bin/llama-fit-params --model /m x.gguf --swa-full --fit-print on 2>/dev/null"
+
+
+def test_where_nothing_says_it_there_is_none() -> None:
+    target, _ = target_with({"MainPID": "42"}, MEMORY)
+    assert seen_allocation(target) is None
+    target, _ = target_with({"journalctl": "nothing of memory"}, {"engine": "vllm"})
+    assert seen_allocation(target) is None
+
+
+def test_vllm_is_read_from_its_own_log() -> None:
+    line = "INFO 04-24 16:33:00 [gpu_model_runner.py:1316] Model loading took 14.5 GiB and 3.65 seconds"
+    target, _ = target_with({"journalctl": line}, {"engine": "vllm"})
+    seen = seen_allocation(target)
+    assert seen is not None
+    assert seen.allocation.gpus[0].weights_bytes == 29 << 29
+
+
+def test_the_calculator_is_given_nothing_but_what_decides_about_memory() -> None:
+    arguments = ["--model", "m", "--alias", "--no-kv-unified", "--host", "::", "--parallel", "2", "--no-kv-unified"]
+    assert memory_arguments([*arguments, "--metrics"]) == [
+        "--model",
+        "m",
+        "--no-kv-unified",
+        "--parallel",
+        "2",
+        "--no-kv-unified",
+    ]
+
+
+def test_the_memory_of_the_service_is_what_is_resident_and_what_is_swapped() -> None:
+    rows = "55d0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  2048 kB\nPss: 9 kB\nSwap:  1024 kB\n"
+    target, _ = target_with({"MainPID": "42", "smaps_rollup": rows}, MEMORY)
+    assert service_memory(target) == 3 << 20
 
 
 def test_a_report_without_checks_says_so() -> None:

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST, Allocation, DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import (
+    PROCESS,
     TOTAL,
     Row,
     compare,
@@ -66,6 +67,12 @@ def test_a_device_that_only_one_side_has_is_not_lost() -> None:
 def test_less_than_a_mib_is_rounding() -> None:
     assert not Row("GPU0", TOTAL, MIB - 1, 0).off
     assert Row("GPU0", TOTAL, MIB, 0).off
+
+
+def test_a_process_that_holds_less_than_planned_is_no_finding_and_one_that_holds_more_is() -> None:
+    assert not findings([Row(HOST, PROCESS, 100 * MIB, 60 * MIB), Row(HOST, PROCESS, 100 * MIB, 105 * MIB)])
+    [finding] = findings([Row(HOST, PROCESS, 100 * MIB, 110 * MIB)])
+    assert finding.code == "memory.planned_under"
 
 
 def test_the_table_is_aligned() -> None:

@@ -18,6 +18,9 @@ GRAIN_BYTES = MIB
 """A difference that is smaller is that of rounding in a log."""
 
 TOTAL = "total"
+PROCESS = "process"
+"""All that a process holds in RAM. Pages that it never wrote are not there, so less than planned says nothing."""
+
 PARTS = {
     "weights_bytes": "weights",
     "kv_cache_bytes": "KV cache",
@@ -101,8 +104,13 @@ def _rows(planned: DeviceBytes, seen: DeviceBytes) -> list[Row]:
 
 
 def findings(rows: Sequence[Row]) -> list[Finding]:
-    """Return a warning for each total that differs by more than is tolerated."""
-    return [_finding(row) for row in rows if row.part == TOTAL and row.off]
+    """Return a warning for each total that differs by more than is tolerated, and for a process that holds more."""
+    totals = [row for row in rows if row.off and (row.part == TOTAL or _holds_more(row))]
+    return [_finding(row) for row in totals]
+
+
+def _holds_more(row: Row) -> bool:
+    return row.part == PROCESS and row.difference_bytes < 0
 
 
 def _finding(row: Row) -> Finding:

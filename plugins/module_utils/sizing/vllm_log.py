@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST, Allocation, DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.log_text import lines, size_bytes
 
 _NUMBER = r"(-?\d{1,9}(?:\.\d{1,6})?)"
@@ -224,3 +225,18 @@ def _integer(text: str) -> int:
 
 FIGURES = tuple(entry.name for entry in fields(Rank) if entry.name != "name")
 """The figures of a rank."""
+
+
+def allocation(log: VllmLog) -> Allocation:
+    """Return the ranks as devices: the activation peak as compute; what no device of a plan counts as overhead."""
+    gpus = tuple(
+        DeviceBytes(
+            f"GPU{number}",
+            weights_bytes=rank.weights_bytes or 0,
+            kv_cache_bytes=rank.kv_cache_bytes or 0,
+            compute_bytes=rank.activation_bytes or 0,
+            overhead_bytes=(rank.non_torch_bytes or 0) + (rank.cuda_graph_bytes or 0),
+        )
+        for number, rank in enumerate(log.ranks)
+    )
+    return Allocation(gpus, DeviceBytes(HOST))

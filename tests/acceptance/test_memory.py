@@ -1,0 +1,55 @@
+"""The plan's memory against what the engine really allocated. A difference is a finding, part of the report."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import (
+    PROCESS,
+    TOTAL,
+    Row,
+    compare,
+    planned_allocation,
+)
+
+from tests.acceptance.allocation import CALCULATOR, seen_allocation, service_memory
+from tests.acceptance.expectation import Figure, expect, gib
+from tests.acceptance.report import Measure
+from tests.acceptance.target import SERVICE, Target
+
+LOOK = f"systemctl status {SERVICE}; journalctl -u {SERVICE}"
+
+# The plan's need is an upper bound with this much room: allocators round up, and a program has code and stacks.
+MEMORY_TOLERANCE = 0.10
+MEMORY_SLACK_BYTES = 256 << 20
+
+pytestmark = pytest.mark.applied("inference")
+
+
+def test_what_the_engine_allocated_is_known_and_compared_with_the_plan(
+    target: Target, figure: Figure, measure: Measure
+) -> None:
+    planned = planned_allocation(target.plan["memory"])
+    seen = seen_allocation(target)
+    found = "nothing in its journal" if seen is None else seen.source
+    expect(seen is not None, f"load log of {SERVICE}", expected="its buffers", found=found, remedy=LOOK)
+    assert seen is not None
+    rows = compare(planned, seen.allocation)
+    if seen.source == CALCULATOR:
+        # It reserves logits for a whole batch, the server for one token a request: that part cannot be compared.
+        rows = tuple(row for row in rows if row.part not in ("compute", "output", TOTAL))
+    measure(rows)
+    figure("source", seen.source)
+    totals = [row for row in rows if row.part == TOTAL]
+    figure("planned", gib(sum(row.planned_bytes for row in totals or rows)))
+    figure("allocated", gib(sum(row.seen_bytes for row in totals or rows)))
+
+
+def test_the_process_needs_no_more_memory_than_planned(target: Target, figure: Figure, measure: Measure) -> None:
+    used, need = service_memory(target), target.plan["memory"]["ram_need_bytes"]
+    limit = int(need * (1 + MEMORY_TOLERANCE)) + MEMORY_SLACK_BYTES
+    measure([Row(HOST, PROCESS, need, used)])
+    figure("memory", gib(used))
+    figure("planned", gib(need))
+    allowed = f"{gib(need)} planned, {gib(limit)} with tolerance"
+    expect(used <= limit, f"memory of {SERVICE}", expected=allowed, found=gib(used), remedy="report the model; " + LOOK)
