@@ -27,6 +27,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.token_bytes im
     rank_reads,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -204,6 +205,19 @@ def test_every_rate_is_a_range() -> None:
 # --- Bytes a token ---------------------------------------------------------------------------------------------------
 
 DENSE = Layer(Attention(heads=32, kv_heads=8, head_dim_k=128, head_dim_v=128), None, FeedForward(length=14336))
+
+
+# The sizes that the benchmarks above were reckoned with.
+@pytest.mark.parametrize(
+    ("layers", "width", "feed_forward", "target", "gigabytes"),
+    [(80, 8192, 28672, "Q4_K_M", 41.92), (32, 4096, 14336, "Q4_K_M", 4.62), (32, 4096, 14336, "F16", 15.01)],
+)
+def test_bytes_of_llama_3(layers: int, width: int, feed_forward: int, target: str, gigabytes: float) -> None:
+    attention = Attention(heads=width // 128, kv_heads=8, head_dim_k=128, head_dim_v=128)
+    layer = Layer(attention, None, FeedForward(length=feed_forward))
+    shape = Shape("llama", width, 128_256, 8192, (layer,) * layers)
+    read = layer_reads(shape, weights_from_shape(shape, target), 0, layers, 0, output=True)
+    assert read.total_bytes / GB == pytest.approx(gigabytes, abs=0.005)
 
 
 def test_cache_of_attention() -> None:
