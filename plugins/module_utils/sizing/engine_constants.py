@@ -1,5 +1,7 @@
 """Constants of engines that depend on their version: one table, dated, each with its source.
 
+vLLM is named by its version, so its constants stand in ``vllm_constants.py``, in the same form.
+
 A build is named by the month of its sources (``2024-04``), ``pinned`` for the one this collection installs, or
 ``ik-2025`` for the ik_llama.cpp fork. ``value`` finds what held in that build.
 """
@@ -78,6 +80,16 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     # Several GPUs work on different micro-batches at once.
     Constant(LLAMA_CPP, "pipeline", "", 0, "before PR 6017"),
     Constant(LLAMA_CPP, "pipeline", "2024-03", 1, "src/llama-context.cpp, pipeline_parallel"),
+    # Hidden states that a GPU takes over from the one before.
+    Constant(LLAMA_CPP, "arriving", "", 1, "log of Meta-Llama-3 8B on two RTX 3090: 640.01 and 640.02 MiB"),
+    Constant(LLAMA_CPP, "arriving", "2025-06", 2, "llama-fit-params over RPC: the sum at the end of a layer moves on"),
+    # Only the first GPU has a compute buffer.
+    Constant(LLAMA_CPP, "one_compute_buffer", "", 1, "llama.cpp b1619: compute buffer total size"),
+    Constant(LLAMA_CPP, "one_compute_buffer", "2024-01", 0, "ggml_backend_sched, PR 4773"),
+    # Hidden states that gated delta nets took beside what the pinned graph takes: in chunks of many operations first.
+    Constant(LLAMA_CPP, "delta_net_extra", "", 10, "log of Qwen3.5-27B, b8586"),
+    Constant(LLAMA_CPP, "delta_net_extra", "2026-05", 1, "log of Qwen3.5-9B, b9849"),
+    Constant(LLAMA_CPP, "delta_net_extra", "2026-09", 0, "llama-fit-params of the pinned build"),
     # Large batches are multiplied on the GPU with weights copied from RAM.
     Constant(LLAMA_CPP, "offloads_operations", "", 0, "before PR 6083"),
     Constant(LLAMA_CPP, "offloads_operations", "2024-03", 1, "ggml-backend.cpp, offload_op"),

@@ -34,6 +34,15 @@ CELL_BYTES: dict[str, tuple[int, int]] = {
 """Bytes and elements of one block of a KV cell type (``ggml/src/ggml-common.h``)."""
 
 
+ROLLS_BACK = frozenset(
+    (
+        *("bailingmoe3", "deepseek4", "glm5-next", "kimi-k3", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe"),
+        *("qwen35", "qwen35moe", "qwen4exp"),
+    )
+)
+"""Architectures that keep a recurrent state for each drafted token (``src/llama-arch.cpp``, supports_rs_rollback)."""
+
+
 @dataclass(frozen=True)
 class Cells:
     """How many cells the caches have, all sequences together."""
@@ -120,6 +129,8 @@ def caches(shape: Shape, kinds: Kinds, first: int, last: int, count: Cells, sett
         one = layer_cache(layer, count, kinds.value_row, settings)
         kv += one.kv_bytes * times
         recurrent += one.recurrent_bytes * times
+    if settings.draft and shape.architecture in ROLLS_BACK:
+        recurrent *= 1 + settings.draft_tokens
     return kv, recurrent
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_graph
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import value
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import Arena, Block
@@ -21,6 +22,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import A
 
 PIPELINE_COPIES = 4
 """``GGML_SCHED_MAX_COPIES`` of ``ggml/src/ggml-backend.cpp``."""
+PER_LAYER_TENSORS = 4
+"""Tensors as large as the slices of all layers that the second embedding makes in RAM (``src/models/gemma4.cpp``)."""
+MARGIN, GPU_MARGIN = 100, 2 * MIB
+"""What is added on a GPU, whose backend may keep a tensor for longer to fuse operations: one part in 100, and 2 MiB."""
 PICKS_LATE = frozenset(
     (
         *("bailingmoe3", "cohere2moe", "deepseek2", "deepseek32", "deepseek4", "gemma4", "glm-dsa", "glm4moe"),
@@ -38,6 +43,7 @@ class Run:
     layers: Sequence[Layer]
     matrix_copy: int = 0
     expert_copy: int = 0
+    cache_copy: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,18 @@ def device_bytes(shape: Shape, place: Place, settings: LlamaSettings, cells: Cel
     peak, before = _layers(graph, place, start, window)
     if place.output:
         peak = max(peak, _end(graph, shape, place, settings, before, start, window))
-    return max(peak, start.inputs[1] + hidden)
+    peak = max(peak, start.inputs[1] + hidden) + _beside(shape, place, settings, hidden)
+    return peak + peak // MARGIN + GPU_MARGIN if place.on_gpu else peak
+
+
+def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) -> int:
+    """Return what stays all the time, or was there in older builds alone."""
+    extra = hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
+    if any(run.matrix_copy for run in place.runs):
+        extra += 2 * hidden
+    if any(layer.recurrent is not None and layer.recurrent.kind == "gated_delta_net" for layer in shape.layers[:1]):
+        extra += value(settings.build, "delta_net_extra") * hidden
+    return extra
 
 
 @dataclass(frozen=True)
@@ -161,7 +178,7 @@ def _layers(graph: Graph, place: Place, start: Start, window: int) -> tuple[int,
     norm, peak = start.norm, 0
     known: dict[tuple[int, int, Block, bool], tuple[int, Block]] = {}
     for number, run in enumerate(place.runs):
-        inside = replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, inputs=start.inputs)
+        inside = replace(_copying(graph, run), inputs=start.inputs)
         for layer in run.layers:
             key = (number, id(layer), hidden, norm is None)
             if key not in known:
@@ -170,6 +187,10 @@ def _layers(graph: Graph, place: Place, start: Start, window: int) -> tuple[int,
             top, hidden = known[key]
             peak, norm = max(peak, top), None
     return peak, before
+
+
+def _copying(graph: Graph, run: Run) -> Graph:
+    return replace(graph, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy, cache_copy=run.cache_copy)
 
 
 def _layer(
@@ -247,8 +268,7 @@ def _end(
     if not place.layers:
         return place.output_copy + logits + sum(hidden) + sum(start.inputs)
     run = place.runs[-1]
-    inside = replace(graph, inputs=start.inputs, masks=start.masks)
-    inside = replace(inside, matrix_copy=run.matrix_copy, expert_copy=run.expert_copy)
+    inside = replace(_copying(graph, run), inputs=start.inputs, masks=start.masks)
     top, _, ran = _layer(inside, run.layers[-1], hidden, window, -1 if late else rows)
     if late and (rows < graph.tokens or graph.architecture in PICKS_LATE):
         ran.bytes(graph.embedding * rows * 4)
@@ -265,6 +285,6 @@ def host_bytes(
     graph = graph_of(shape, settings, cells, False)
     hidden = graph.embedding * graph.tokens * 4
     inputs = input_bytes(graph, settings, cells.window // cells.streams, layers, value_row)
-    zeros = _zeros(graph, [layer.attention for layer in layers if layer.attention is not None])
-    inputs += hidden * value(settings.build, "input_embeddings") - zeros
-    return inputs * (PIPELINE_COPIES if pipelined else 1) + hidden
+    inputs += hidden * value(settings.build, "input_embeddings")
+    slices = shape.per_layer_embedding_length * len(shape.layers) * graph.tokens * 4
+    return inputs * (PIPELINE_COPIES if pipelined else 1) + hidden + PER_LAYER_TENSORS * slices

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -17,6 +18,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache im
     caches,
     cells,
     kinds_of,
+    layer_cache,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_compute import Place, Run
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import CUDA, LAYER, NONE, LlamaSettings
@@ -26,7 +28,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_weights 
     sums_of,
     without_experts,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 
 __all__ = ["LlamaSettings", "Span", "allocate", "spans"]
@@ -81,6 +83,19 @@ class _Plan:
         """Tell whether a GPU multiplies with weights that are in RAM: only the first does."""
         return index == 0 and self.offloads
 
+    def largest_cache(self, layers: Sequence[Layer]) -> int:
+        """Return the bytes of the largest KV cache of those layers."""
+        row = self.kinds.value_row
+        return max(layer_cache(layer, self.cells, row, self.settings).kv_bytes for layer in set(layers))
+
+    def drafts(self, span: Span) -> int:
+        """Return the compute buffer of the draft layers, which have a graph of their own, on a device."""
+        layers = self.shape.draft_layers
+        if not (self.settings.draft and layers and span.last > len(self.shape.layers)):
+            return 0
+        place = Place((Run(layers),), output=True, on_gpu=True)
+        return llama_compute.device_bytes(self.shape, place, self.settings, self.cells, self.kinds.value_row)
+
     def run(self, first: int, last: int, *, in_ram: bool, index: int) -> list[Run]:
         """Return layers as a GPU computes them, where their weights, or those of their experts, are in RAM."""
         last = min(last, len(self.shape.layers))
@@ -92,7 +107,8 @@ class _Plan:
                 continue
             if copied and self.helps(index):
                 matrix, expert = self.sums.copies(self.shape.embedding_length, layers, begin, end)
-                runs.append(Run(layers, matrix if in_ram else 0, expert))
+                cache = self.largest_cache(layers) if in_ram else 0
+                runs.append(Run(layers, matrix if in_ram else 0, expert, cache))
             else:
                 runs.append(Run(without_experts(layers) if copied else layers))
         return runs
@@ -146,14 +162,19 @@ def _gpu(plan: _Plan, index: int) -> DeviceBytes:
         runs = plan.run(0, plan.host.last, in_ram=True, index=index) + runs
         if plan.host.output and settings.logit_rows >= OFFLOAD_TOKENS:
             copied = output_bytes(plan.weights)
-    arriving = 2 if span.first and not helps else 1
+    arriving = value(settings.build, "arriving") if span.first and not helps else 1
     place = Place(tuple(runs), span.output or copied > 0, True, plan.pipelined, arriving, copied)
+    if value(settings.build, "one_compute_buffer"):
+        place = Place((Run(plan.kinds.layers if index == 0 else ()),), output=index == 0, on_gpu=True)
+    compute = llama_compute.device_bytes(plan.shape, place, settings, plan.cells, plan.kinds.value_row)
+    if index and value(settings.build, "one_compute_buffer"):
+        compute = 0
     return DeviceBytes(
         f"GPU{index}",
         weights_bytes=_layer_weights(plan, span) + (output_bytes(plan.weights) if span.output else 0),
         kv_cache_bytes=kv,
         recurrent_bytes=recurrent,
-        compute_bytes=llama_compute.device_bytes(plan.shape, place, settings, plan.cells, plan.kinds.value_row),
+        compute_bytes=compute + plan.drafts(span),
         overhead_bytes=overhead,
     )
 

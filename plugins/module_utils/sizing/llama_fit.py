@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import accumulate
 from typing import NamedTuple
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import (
@@ -50,6 +51,14 @@ class _Reach(NamedTuple):
     context: int
     parallel: int
     ram_bytes: int
+
+
+def _count_to(size: int, parts: list[int]) -> int:
+    """Return how many of the first parts make up a size."""
+    for count, upto in enumerate(accumulate(parts), 1):
+        if upto >= size:
+            return count
+    return len(parts)
 
 
 def fit_llama(model: LlamaModel, room: Room, want: Want) -> Fit:
@@ -88,7 +97,7 @@ class _Search:
                 return whole
         choice = self._longest(self._offloaded, self.cells, self.least, self._good())
         if choice is not None:
-            return self._found(OFFLOAD, self.all_gpus, choice, self._offloaded)
+            return self._found(OFFLOAD, self.all_gpus, choice, self._offloaded_somehow)
         choice = self._balanced(self.all_gpus, Choice(self.least, self.parallel, self.cells, len(self.all_gpus)))
         return self._fit(DOES_NOT_FIT, self.all_gpus, choice)
 
@@ -127,23 +136,43 @@ class _Search:
         choice = known[key]
         return choice if choice is not None and self._ram_holds(choice) else None
 
+    def _offloaded_somehow(self, context: int, parallel: int, cells: str) -> Choice | None:
+        """Return settings with a part in RAM, not the best ones: with all layers there it takes no search to know."""
+        return self._all_in_ram(context, parallel, cells) or self._offloaded(context, parallel, cells)
+
+    def _all_in_ram(self, context: int, parallel: int, cells: str) -> Choice | None:
+        choice = Choice(context, parallel, cells, len(self.all_gpus), 0, self.model.places - 1)
+        return choice if self._holds(self.all_gpus, choice) and self._ram_holds(choice) else None
+
     def _least_offload(self, base: Choice) -> Choice | None:
-        layers = self.model.places - 1
-        with_experts = any(self.model.expert_bytes)
+        experts, layers = self.model.expert_bytes, self.model.places - 1
+        over = self._over(base)
 
         def expert_choice(count: int) -> Choice:
             return self._balanced(self.all_gpus, base._replace(cpu_expert_layers=count))
 
-        def layer_choice(on_gpus: int) -> Choice:
-            experts = layers if with_experts else 0
-            return self._balanced(self.all_gpus, base._replace(gpu_layers=on_gpus, cpu_expert_layers=experts))
+        def layer_choice(in_ram: int) -> Choice:
+            on_gpus = self.model.places - in_ram
+            return self._balanced(
+                self.all_gpus, base._replace(gpu_layers=on_gpus, cpu_expert_layers=layers if any(experts) else 0)
+            )
 
-        if with_experts:
-            count = smallest(lambda count: self._holds(self.all_gpus, expert_choice(count)), 1, layers)
+        if any(experts):
+            guess = _count_to(over, experts)
+            count = smallest(lambda count: self._holds(self.all_gpus, expert_choice(count)), 1, layers, guess)
             if count is not None:
                 return expert_choice(count)
-        on_gpus = largest(lambda count: self._holds(self.all_gpus, layer_choice(count)), 0, layers)
-        return None if on_gpus is None else layer_choice(on_gpus)
+            over = self._over(expert_choice(layers))
+        rest = [size - expert for size, expert in zip(self.model.layer_bytes, experts, strict=True)]
+        in_ram = smallest(
+            lambda count: self._holds(self.all_gpus, layer_choice(count)), 1, self.model.places, _count_to(over, rest)
+        )
+        return None if in_ram is None else layer_choice(in_ram)
+
+    def _over(self, choice: Choice) -> int:
+        """Return by how much the GPUs are too small, together."""
+        rows = self.model.allocation(self._balanced(self.all_gpus, choice)).gpus
+        return sum(row.total_bytes for row in rows) - sum(room_of(self.all_gpus, self.room))
 
     def _balanced(self, gpus: tuple[int, ...], choice: Choice) -> Choice:
         return self.model.balanced(choice, room_of(gpus, self.room))
@@ -152,8 +181,11 @@ class _Search:
         rows = self.model.allocation(choice).gpus
         return all(row.total_bytes <= self.room.gpus[at].usable_bytes for row, at in zip(rows, gpus, strict=True))
 
+    def _in_ram_of(self, choice: Choice) -> int:
+        return self.model.allocation(choice).host.total_bytes
+
     def _ram_holds(self, choice: Choice) -> bool:
-        return self.model.allocation(choice).host.total_bytes <= self.room.ram_and_swap_bytes
+        return self._in_ram_of(choice) <= self.room.ram_and_swap_bytes
 
     # --- On a CPU
 
@@ -170,7 +202,7 @@ class _Search:
 
     def _in_ram(self, context: int, parallel: int, cells: str) -> Choice | None:
         choice = Choice(context, parallel, cells, 0)
-        return choice if self.model.allocation(choice).host.total_bytes <= self.room.ram_bytes else None
+        return choice if self._in_ram_of(choice) <= self.room.ram_bytes else None
 
     def _in_ram_and_swap(self, context: int, parallel: int, cells: str) -> Choice | None:
         choice = Choice(context, parallel, cells, 0)
@@ -186,6 +218,8 @@ class _Search:
     def _found(self, verdict: str, gpus: tuple[int, ...], choice: Choice, find: Find) -> Fit:
         if self.want.parallel is None:
             choice = self._more_parallel(choice, find)
+        if not self.want.reach:
+            return replace(self._fit(verdict, gpus, choice), most_ram_bytes=self._in_ram_of(choice))
         # One GPU may hold what is wanted; all of them hold the most.
         finds = [find] if verdict != FITS or len(gpus) == len(self.all_gpus) else [find, self._whole(self.all_gpus)]
         reaches = [self._reach(one, choice) for one in finds]
@@ -200,15 +234,17 @@ class _Search:
         """Return how far context and parallelism go, each with the rest of the choice as it is."""
         cells, most = choice.cache_type, max(self.model.shape.context_length, choice.context)
         context = largest(lambda size: find(size, choice.parallel, cells) is not None, choice.context, most, CELL_STEP)
+        # With a part in RAM each number would take a search; what fits with all of it there is enough to know.
+        wider = self._all_in_ram if find == self._offloaded_somehow else find
         parallel = largest(
-            lambda count: find(choice.context, count, cells) is not None, choice.parallel, _MOST_SEQUENCES
+            lambda count: wider(choice.context, count, cells) is not None, choice.parallel, _MOST_SEQUENCES
         )
         ends = (
             choice,
             find(context or choice.context, choice.parallel, cells),
-            find(choice.context, parallel or choice.parallel, cells),
+            wider(choice.context, parallel or choice.parallel, cells),
         )
-        in_ram = max(self.model.allocation(end).host.total_bytes for end in ends if end is not None)
+        in_ram = max(self._in_ram_of(end) for end in ends if end is not None)
         return _Reach(context or choice.context, parallel or choice.parallel, in_ram)
 
     def _more_parallel(self, choice: Choice, find: Find) -> Choice:

@@ -63,6 +63,7 @@ class Graph:
     cached_f16: bool = True  # False: CUDA's flash attention works on f16 copies of the cache
     matrix_copy: int = 0  # bytes of the widest matrix, where the layer's weights come from RAM one at a time
     expert_copy: int = 0  # the same of one tensor of routed experts
+    cache_copy: int = 0  # bytes of the layer's cache, where it comes from RAM
     inputs: Block = (0, 0)
     masks: Block = (0, 0)  # of the inputs what nothing reads after the last layer's attention
     arena: Arena = field(default_factory=Arena)
@@ -224,6 +225,13 @@ INDEX_TOP_K = 2048
 
 def _scores(graph: Graph, attention: Attention, query: Block) -> Block:
     """Multiply queries with the cache, and the result with its values."""
+    cache = graph.bytes(graph.cache_copy) if graph.cache_copy else (0, 0)
+    out = _attended(graph, attention, query)
+    graph.free(cache)
+    return out
+
+
+def _attended(graph: Graph, attention: Attention, query: Block) -> Block:
     latent = attention.kind == LATENT
     width = attention.heads * (attention.kv_lora_rank if latent else attention.head_dim_v)
     if graph.flash:
@@ -294,7 +302,7 @@ def _dense(graph: Graph, length: int, gated: bool, norm: Block) -> Block:
     if graph.architecture in DOUBLE_UP:
         product = graph.product(2 * length, copied)
         graph.free(norm)
-        hidden = graph.new(length)
+        hidden = graph.new(length if graph.fused_gate else 2 * length)
         graph.free(product)
     elif gated:
         gate, up = graph.product(length, copied), graph.product(length, copied)

@@ -74,7 +74,7 @@ class LlamaModel:
         )
 
     def balanced(self, choice: Choice, usable: tuple[int, ...]) -> Choice:
-        """Return the choice with its layers spread over the GPUs so that the fullest of them is least full."""
+        """Return the choice with its layers spread over the GPUs so that each holds its part, if that can be."""
         if choice.gpus < 2:
             return choice
         key = (choice, usable)
@@ -87,9 +87,10 @@ class LlamaModel:
         return found
 
     def _balance(self, choice: Choice, usable: tuple[int, ...]) -> Choice:
+        """Start where bytes are spread as the rooms are, and move places from the fullest to the emptiest GPU."""
         best = choice._replace(split=self._by_bytes(choice, usable))
         worst, seen = self._fullest(best, usable), {best.split}
-        while len(seen) <= 2 * self.places:
+        while worst > 1 and len(seen) <= 2 * self.places:
             counts = list(best.split)
             fill = self._fill(best, usable)
             source, target = fill.index(max(fill)), fill.index(min(fill))
@@ -115,8 +116,10 @@ class LlamaModel:
     def _by_bytes(self, choice: Choice, usable: tuple[int, ...]) -> tuple[int, ...]:
         """Return how many places each GPU gets when bytes are spread as the GPUs' rooms are."""
         places = self.places if choice.gpu_layers is None else min(choice.gpu_layers, self.places)
-        state = self.allocation(choice._replace(gpus=1, split=()))
-        cache = (state.gpus[0].kv_cache_bytes + state.gpus[0].recurrent_bytes) // max(1, places)
+        alone = self.allocation(choice._replace(gpus=1, split=())).gpus[0]
+        cache = (alone.kv_cache_bytes + alone.recurrent_bytes) // max(1, places)
+        # Each GPU has its own buffers beside what is spread.
+        usable = tuple(max(1, room - alone.compute_bytes - alone.overhead_bytes) for room in usable)
         first = self.places - places
         sizes = [
             self.layer_bytes[at] - (self.expert_bytes[at] if at < choice.cpu_expert_layers else 0) + cache

@@ -18,7 +18,8 @@ class LlamaSettings:
 
     ``gpu_layers`` counts the layers and the output as one more, None is all of them; ``cpu_expert_layers`` keeps the
     experts of the first layers in RAM; ``tensor_split`` gives each GPU's share, empty for equal ones. ``outputs`` is
-    the rows of logits reserved, 0 for what the server of that build asks for.
+    the rows of logits reserved, 0 for what the server of that build asks for. ``draft`` runs the model's own draft
+    layers (``--spec-type draft-mtp``), ``draft_tokens`` at a time.
     """
 
     context: int
@@ -36,6 +37,7 @@ class LlamaSettings:
     tensor_split: tuple[int, ...] = ()
     load_path: str = "mmap"
     draft: bool = False
+    draft_tokens: int = 3
     build: str = PINNED
     outputs: int = 0
     backend: str = CUDA
@@ -55,5 +57,6 @@ class LlamaSettings:
         """Rows of logits that the compute graph is reserved for."""
         if self.outputs:
             return min(self.outputs, self.tokens)
-        by_sequence = value(self.build, "logits_by_sequence")
-        return min(self.parallel, self.tokens) if by_sequence else self.tokens
+        if not value(self.build, "logits_by_sequence"):
+            return self.tokens
+        return min(self.parallel * (1 + self.draft_tokens if self.draft else 1), self.tokens)
