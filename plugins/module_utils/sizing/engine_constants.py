@@ -57,8 +57,8 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(LLAMA_CPP, "logits_by_sequence", "", 0, "graph reserved for n_outputs = n_tokens"),
     Constant(LLAMA_CPP, "logits_by_sequence", "2026-05", 1, "src/llama-context.cpp, n_outputs_max"),
     # Whether the tokens to predict from are chosen before the logits even when these are all tokens.
-    Constant(LLAMA_CPP, "picks_outputs", "", 0, "inp_out_ids only where n_outputs < n_tokens"),
-    Constant(LLAMA_CPP, "picks_outputs", "2025-06", 1, "PR 14275"),
+    Constant(LLAMA_CPP, "picks_outputs", "", 0, "before inp_out_ids"),
+    Constant(LLAMA_CPP, "picks_outputs", "2024-04", 1, "build_inp_out_ids, PR 6122"),
     # The activation of a gated network: 0 in place, 1 a tensor of its own.
     Constant(LLAMA_CPP, "fused_gate", "", 0, "ggml_silu and ggml_mul in place"),
     Constant(LLAMA_CPP, "fused_gate", "2025-07", 1, "ggml_swiglu_split, PR 14181"),
@@ -90,6 +90,8 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(LLAMA_CPP, "delta_net_extra", "", 10, "log of Qwen3.5-27B, b8586"),
     Constant(LLAMA_CPP, "delta_net_extra", "2026-05", 1, "log of Qwen3.5-9B, b9849"),
     Constant(LLAMA_CPP, "delta_net_extra", "2026-09", 0, "llama-fit-params of the pinned build"),
+    # Latent attention with keys and values expanded for the whole context, at most so many bytes of them in f32.
+    Constant(LLAMA_CPP, "expands_latent", "", 0, "attention on the latent rows themselves"),
     # Large batches are multiplied on the GPU with weights copied from RAM.
     Constant(LLAMA_CPP, "offloads_operations", "", 0, "before PR 6083"),
     Constant(LLAMA_CPP, "offloads_operations", "2024-03", 1, "ggml-backend.cpp, offload_op"),
@@ -105,6 +107,7 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(IK_LLAMA, "window_padding", "", 0, "not used"),
     Constant(IK_LLAMA, "sequence_streams", "", 0, "one cache for all sequences"),
     Constant(IK_LLAMA, "latent_cache", "", 2, "-mla 3: c^KV alone, kv^T not used; discussion 258"),
+    Constant(IK_LLAMA, "expands_latent", "", 512 * MIB, "ik_llama.cpp discussion 258: -mla 3 -fa -amb 512"),
     Constant(IK_LLAMA, "logits_by_sequence", "", 0, "graph reserved for a micro-batch"),
 )
 

@@ -21,6 +21,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings 
     Batch,
     VllmGpu,
     VllmSettings,
+    as_started,
     batch,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_weights import rank_weights
@@ -127,6 +128,7 @@ def allocate_vllm(shape: Shape, weights: Weights, settings: VllmSettings, gpu: V
     CUDA graphs (``determine_available_memory`` in vllm/v1/worker/gpu_worker.py, 0.6.4 to 0.33.0).
     """
     gpu = (VllmGpu(gpu) if isinstance(gpu, int) else gpu).completed()
+    settings = as_started(settings, gpu)
     found = _allocate(shape, weights, settings, gpu)
     if not settings.constants["engine_v1"] and settings.max_num_batched_tokens is None:
         found = replace(found, max_context=_max_context_of_old_engine(shape, weights, settings, gpu, found))

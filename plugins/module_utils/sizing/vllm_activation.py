@@ -47,13 +47,14 @@ def activation_bytes(
 ) -> int:
     """Return the peak above the weights on one rank; only the last stage of a pipeline samples."""
     constants = settings.constants
-    layer = max((_layer_bytes(kind, shape, settings, batch) for kind in classes.kinds), default=0)
+    layer = max((_layer_bytes(kind, shape, settings, gpu, batch) for kind in classes.kinds), default=0)
     layer += _quantized_inputs(shape, weights, settings, batch)
     workspace = expert_workspace(shape, classes, settings, batch)
     if settings.pipeline_parallel > 1:
         # What one stage hands to the next, and its copy: hidden states and residual.
         layer += 3 * _hidden(shape, settings, batch)
-    samples = last_stage and (constants["engine_v1"] or settings.max_model_len <= CHUNKED_OVER)
+    chunked = settings.max_model_len > CHUNKED_OVER and settings.max_num_batched_tokens is None
+    samples = last_stage and (constants["engine_v1"] or not chunked)
     sampler = sampler_bytes(shape, settings, gpu, batch) if samples else 0
     stays = workspace if constants["expert_workspace_stays"] else 0
     peak = max(layer + workspace - stays, sampler)
@@ -65,7 +66,7 @@ def _hidden(shape: Shape, settings: VllmSettings, batch: Batch) -> int:
     return batch.tokens * shape.embedding_length * settings.dtype_bytes
 
 
-def _layer_bytes(layer: Layer, shape: Shape, settings: VllmSettings, batch: Batch) -> int:
+def _layer_bytes(layer: Layer, shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Batch) -> int:
     """The widest moment of one layer: hidden states, and the inner width of its network or of its attention."""
     ranks = max(settings.tensor_parallel, 1)
     inner = 0
@@ -87,6 +88,7 @@ def _layer_bytes(layer: Layer, shape: Shape, settings: VllmSettings, batch: Batc
         inner = max(inner, 6 * layer.recurrent.inner // ranks)
     copies = _HIDDEN_COPIES if settings.constants["engine_v1"] else _HIDDEN_COPIES_EAGER
     copies += ranks > 1  # the sum over the ranks is a tensor of its own
+    copies += (0, 0) < gpu.compute_capability < (8, 0)  # xformers
     return batch.tokens * settings.dtype_bytes * inner + copies * _hidden(shape, settings, batch)
 
 

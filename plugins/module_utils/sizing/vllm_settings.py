@@ -124,6 +124,18 @@ class VllmSettings:
         return min(max(self.gpu_memory_utilization, 0.0), 1.0)
 
 
+def as_started(settings: VllmSettings, gpu: VllmGpu) -> VllmSettings:
+    """Return the settings with the engine that really runs: GPUs before Ampere got the engine before V1 until 0.11
+    (``_is_v1_supported_oracle`` in vllm/engine/arg_utils.py of 0.8 to 0.10)."""
+    old_gpu = (0, 0) < gpu.compute_capability < (8, 0)
+    if old_gpu and (0, 8, 0) <= settings.release < (0, 11, 0):
+        return replace(settings, version=_LAST_BEFORE_V1)
+    return settings
+
+
+_LAST_BEFORE_V1: Final = "0.7.3"
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one step may hold."""

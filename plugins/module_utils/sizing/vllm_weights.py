@@ -55,6 +55,8 @@ def rank_weights(
     embedding += allocator_padding(embedding)
     tables = -(-(weights.input_bytes - weights.token_embedding_bytes) // ranks)
     tower = weights.projector_bytes * (100 + _REPEATED_TOWER_PERCENT * (ranks - 1)) // (100 * ranks)
+    if _has_mistral_tower(shape, weights, classes, settings):
+        tower = weights.projector_bytes
     output = -(-loaded_bytes(weights.output_bytes, elements, settings) * rows // (vocabulary * ranks))
     output += allocator_padding(output)
     rotary = rotary_bytes(shape, classes, settings)
@@ -73,6 +75,16 @@ def rank_weights(
             total += embedding
         found.append(total)
     return found
+
+
+def _has_mistral_tower(shape: Shape, weights: Weights, classes: LayerClasses, settings: VllmSettings) -> bool:
+    """Mistral's own checkpoints, which are not quantised, are loaded in Mistral's format, whose tower is whole on
+    every rank (vllm/model_executor/models/pixtral.py)."""
+    if not weights.projector_bytes or not shape.architecture.lower().startswith(("mistral", "pixtral", "ministral")):
+        return False
+    return all(
+        layer_matrices(layer, shape.embedding_length, settings).is_wide(stored) for layer, stored in classes.classes
+    )
 
 
 def _divided(stored: LayerWeights, settings: VllmSettings) -> int:
