@@ -38,6 +38,7 @@ GIB = 1 << 30
         ("RTX 4090 Mobile", "NVIDIA GeForce RTX 4090 Laptop GPU"),
         ("TITAN RTX", "NVIDIA TITAN RTX"),
         ("A100 80GB", "NVIDIA A100 80GB PCIe"),
+        ("A100-80", "NVIDIA A100 80GB PCIe"),
         ("a100-sxm4-80gb", "NVIDIA A100-SXM4-80GB"),
         ("A100 SXM 40GB", "NVIDIA A100-SXM4-40GB"),
         ("nvidia-a100-80gb", "NVIDIA A100 80GB PCIe"),
@@ -71,7 +72,7 @@ def test_names(typed: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "RTX", "24GB", "NVLink", "RX 7900 XTX", "RTX 3091", "RTX 3090 32GB", "Ti", "PCIe"]
+    "typed", ["", "RTX", "24GB", "80", "480", "NVLink", "RX 7900 XTX", "RTX 3091", "RTX 3090 32GB", "Ti", "PCIe"]
 )
 def test_no_such_gpu(typed: str) -> None:
     assert find_gpu(typed) is None

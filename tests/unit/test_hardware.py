@@ -43,7 +43,7 @@ def spare_disks(facts: dict[str, Any]) -> list[int]:
         ("2x RTX 3090, 64 GiB RAM, 1 TB NVMe", [RTX_3090] * 2, 64, [TB]),
         ("1 TB NVMe + 64 GB + 2x RTX 3090", [RTX_3090] * 2, 64, [TB]),
         ("2 x rtx 3090, ram 64gb, nvme 1tb", [RTX_3090] * 2, 64, [TB]),
-        ("2\u00d7 RTX 3090; 2x32 GB DDR4; 2x 500 GB SSD", [RTX_3090] * 2, 64, [500 * GB] * 2),
+        ("2\u00d7 RTX 3090, 2x32 GB DDR4, 2x 500 GB SSD", [RTX_3090] * 2, 64, [500 * GB] * 2),
         ("RTX 3090 x2 NVLink, 128GB", [RTX_3090] * 2, 128, [TB]),
         ("dual RTX 3090 with NVLink, 128 GB of RAM and 2 TB NVMe SSD", [RTX_3090] * 2, 128, [2 * TB]),
         ("two RTX 3090s, 64 GB RAM", [RTX_3090] * 2, 64, [TB]),
@@ -218,6 +218,7 @@ def test_the_form_is_that_of_host_info(tmp_path: Path) -> None:
     [
         ("", "There is no hardware"),
         (" , + ", "There is no hardware"),
+        ("RTX 3090, 64 GB; RTX 4090, 64 GB", "A semicolon stands between machines"),
         ("RTZ 3090, 64 GB", "Did you mean RTX 3090"),
         ("Ryzen 7951X, 64 GB", "Did you mean Ryzen 9 7950X"),
         ("RTX 3091", "'RTX 3091' is not understood. Did you mean RTX 3090"),
@@ -288,7 +289,7 @@ def parse_or_refuse(text: object) -> dict[str, Any] | None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(_ITEMS, max_size=8), st.sampled_from((", ", " + ", " ", "; ", "\n")))
+@given(st.lists(_ITEMS, max_size=8), st.sampled_from((", ", " + ", " ", "\n")))
 def test_items_in_any_order_are_a_host_or_an_error(items: list[str], comma: str) -> None:
     facts = parse_or_refuse(comma.join(items))
     if facts is None:

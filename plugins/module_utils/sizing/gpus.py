@@ -25,6 +25,9 @@ _SXM = re.compile(r"\bsxm\d?\b")
 _SAME_SIZE = 0.08
 
 
+_SIZES = frozenset(gib for spec in GPUS for gib in (spec.vram_gib, *spec.sold_as)).union(range(100))
+
+
 class AmbiguousGpuError(ValueError):
     """A name that means several GPUs with different memory; ``choices`` are phrases that mean one each."""
 
@@ -59,9 +62,12 @@ def matching_gpus(name: str) -> list[GpuSpec]:
 
 def near_gpus(name: str, count: int = 3) -> list[str]:
     """Return names of GPUs that are spelled like ``name``, for an error message."""
-    names = {" ".join(sorted(_own_words(spec))): short_name(spec) for spec in GPUS}
-    near = difflib.get_close_matches(" ".join(sorted(_words(name))), names, n=count, cutoff=0.5)
-    return [names[key] for key in near]
+    names = {short_name(spec).lower(): short_name(spec) for spec in GPUS}
+    near = difflib.get_close_matches(_plain(name), names, n=count, cutoff=0.6)
+    # Without the brand: "3091" is as near to "RTX 3090" as "RTX 3091" is.
+    bare = {key.removeprefix("rtx ").removeprefix("gtx "): found for key, found in names.items()}
+    near = near or difflib.get_close_matches(_plain(name), bare, n=count, cutoff=0.6)
+    return [names.get(key) or bare[key] for key in near]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -130,6 +136,8 @@ def _words(name: str) -> frozenset[str]:
 
 def _tells(word: str) -> bool:
     """Whether a word names a GPU, and is not only a size or a form."""
+    if word.isdigit():
+        return int(word) not in _SIZES
     return word in ("titan", "titanrtx", "spark") or (bool(re.search(r"\d", word)) and not _SIZE.fullmatch(word))
 
 
@@ -147,6 +155,6 @@ def _index() -> tuple[tuple[GpuSpec, frozenset[str], frozenset[str]], ...]:
     rows = []
     for spec in GPUS:
         own = _own_words(spec)
-        sizes = {f"{gib}gb" for gib in (spec.vram_gib, *spec.sold_as)}
+        sizes = {f"{gib}{unit}" for gib in (spec.vram_gib, *spec.sold_as) for unit in ("gb", "")}
         rows.append((spec, own | sizes, (own & _VARIANTS) | frozenset(spec.always_named)))
     return tuple(rows)

@@ -90,7 +90,11 @@ class _Phrase:
         self.no_gpu = False
 
     def read(self) -> Hardware:
-        pieces = [piece for piece in re.split(r"[,;\n]|(?:^|\s)\+|\+\s", self.phrase) if piece.strip()]
+        if ";" in self.phrase:
+            raise HardwareError(
+                "A semicolon stands between machines; here is one, whose parts have commas between them."
+            )
+        pieces = [piece for piece in re.split(r"[,\n]|(?:^|\s)\+|\+\s", self.phrase) if piece.strip()]
         if not pieces:
             raise HardwareError(f"There is no hardware in this description. {_write()}")
         for piece in pieces:
@@ -332,8 +336,8 @@ def _did_you_mean(name: str) -> str:
     cpus = {spec.name.lower(): spec.name for spec in CPUS}
     near = [
         *(near_gpus(name, 2) if len(name) > 1 else []),
-        *(cpus[key] for key in difflib.get_close_matches(name, cpus, n=1, cutoff=0.6)),
-        *difflib.get_close_matches(name, MACHINES, n=1, cutoff=0.7),
+        *(cpus[key] for key in difflib.get_close_matches(name, cpus, n=1, cutoff=0.75)),
+        *difflib.get_close_matches(name, MACHINES, n=1, cutoff=0.75),
     ]
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{hint}{_write()}"
