@@ -81,15 +81,18 @@ def graph_of(shape: Shape, settings: LlamaSettings, cells: Cells, on_gpu: bool) 
         rotate_v=rotates and settings.cell_type_v not in plain,
         value_first=not windowed,
         fused_gate=bool(value(settings.build, "fused_gate")),
+        expands=value(settings.build, "expands_latent") if settings.flash_attention else 0,
         cached_f16=not copies or settings.cell_type_k == settings.cell_type_v == "f16",
     )
 
 
-def input_bytes(graph: Graph, settings: LlamaSettings, window: int, layers: Sequence[Layer], value_row: int) -> int:
+def input_bytes(
+    graph: Graph, settings: LlamaSettings, window: int, layers: Sequence[Layer], value_row: int, on_gpu: bool
+) -> int:
     """Return the inputs that a device reads: masks, and where new tokens go in the caches."""
     element = 4
     if settings.flash_attention:
-        element = value(settings.build, "flash_mask_bytes")
+        element = value(settings.build, "flash_mask_gpu_bytes" if on_gpu else "flash_mask_bytes")
     attentions = [layer.attention for layer in layers if layer.attention is not None]
     places = graph.tokens * 8 * (1 if settings.flash_attention else 1 + value_row)
     if not value(settings.build, "cell_indexes"):
@@ -117,7 +120,7 @@ def device_bytes(shape: Shape, place: Place, settings: LlamaSettings, cells: Cel
     graph = graph_of(shape, settings, cells, place.on_gpu)
     window = cells.window // cells.streams
     hidden = graph.embedding * graph.tokens * 4
-    inputs = input_bytes(graph, settings, window, place.layers, value_row)
+    inputs = input_bytes(graph, settings, window, place.layers, value_row, place.on_gpu)
     zeros = _zeros(graph, [layer.attention for layer in place.layers if layer.attention is not None])
     start = _start(graph, place, settings, inputs, zeros, hidden)
     peak, before = _layers(graph, place, start, window)
@@ -129,7 +132,8 @@ def device_bytes(shape: Shape, place: Place, settings: LlamaSettings, cells: Cel
 
 def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) -> int:
     """Return what stays all the time, or was there in older builds alone."""
-    extra = hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
+    extra = 0 if value(settings.build, "logits_by_sequence") else hidden  # as no older build could be traced
+    extra += hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
     if any(run.matrix_copy for run in place.runs):
         extra += 2 * hidden
     if any(layer.recurrent is not None and layer.recurrent.kind == "gated_delta_net" for layer in shape.layers[:1]):
@@ -284,7 +288,7 @@ def host_bytes(
     """Return the compute buffer in RAM when every layer is on a GPU: inputs and embeddings."""
     graph = graph_of(shape, settings, cells, False)
     hidden = graph.embedding * graph.tokens * 4
-    inputs = input_bytes(graph, settings, cells.window // cells.streams, layers, value_row)
+    inputs = input_bytes(graph, settings, cells.window // cells.streams, layers, value_row, on_gpu=False)
     inputs += hidden * value(settings.build, "input_embeddings")
     slices = shape.per_layer_embedding_length * len(shape.layers) * graph.tokens * 4
     return inputs * (PIPELINE_COPIES if pipelined else 1) + hidden + PER_LAYER_TENSORS * slices

@@ -60,6 +60,7 @@ class Graph:
     rotate_v: bool
     value_first: bool  # the graph makes values before keys
     fused_gate: bool = True  # the activation makes a tensor of its own
+    expands: int = 0  # latent rows are expanded to keys and values, at most so many bytes of them in f32 at a time
     cached_f16: bool = True  # False: CUDA's flash attention works on f16 copies of the cache
     matrix_copy: int = 0  # bytes of the widest matrix, where the layer's weights come from RAM one at a time
     expert_copy: int = 0  # the same of one tensor of routed experts
@@ -101,7 +102,8 @@ def adds_to_residual(graph: Graph, layer: Layer) -> bool:
 def attend(graph: Graph, attention: Attention, norm: Block, keep: bool) -> Block:
     """Run attention up to what goes into its output matrix. ``keep``: the norm is read again later."""
     if attention.kind == LATENT:
-        return _latent(graph, attention, norm, keep)
+        run = _unfolded if graph.expands else _latent
+        return run(graph, attention, norm, keep)
     if attention.kv_lora_rank:
         return _unpacked(graph, attention, norm, keep)
     if attention.gated:
@@ -199,6 +201,22 @@ def _unpacked(graph: Graph, attention: Attention, norm: Block, keep: bool) -> Bl
     graph.free(both, repeated)
     graph.free(key, value)
     return _scores(graph, attention, query)
+
+
+def _unfolded(graph: Graph, attention: Attention, norm: Block, keep: bool) -> Block:
+    """Latent attention of the fork: keys and values of the whole context are made of the cache (-mla 3 -fa)."""
+    heads, rope = attention.heads, attention.rope_dim
+    compressed = graph.new(attention.q_lora_rank)
+    query = graph.new(heads * attention.head_dim_k)
+    graph.free(compressed)
+    query = _again(graph, query, heads * attention.head_dim_k)
+    _drop(graph, norm, keep)
+    both = heads * (attention.head_dim_k + attention.head_dim_v) * graph.cells
+    made = min((both - heads * rope * graph.cells) * 4, graph.expands)
+    expanded, chunk = graph.bytes(both * 2), graph.bytes(made + made // 2)  # in f32, and the part of it in f16
+    out = graph.new(heads * attention.head_dim_v)
+    graph.free(query, expanded, chunk)
+    return out
 
 
 def _choose(graph: Graph, attention: Attention, compressed: Block) -> Block:
