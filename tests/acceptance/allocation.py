@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_log, vllm_log
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation
@@ -19,7 +19,7 @@ WITH_VALUE = frozenset(
         *("--tensor-split", "--device", "--main-gpu", "--n-cpu-moe", "--override-tensor"),
     }
 )
-SWITCHES = frozenset({"--kv-unified", "--no-kv-unified", "--swa-full", "--cpu-moe", "--no-kv-offload"})
+SWITCHES = frozenset({"--swa-full", "--cpu-moe", "--no-kv-offload"})
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,20 @@ class Seen:
 
     allocation: Allocation
     source: str
+
+    def comparable(self, planned: Allocation) -> tuple[Allocation, Allocation]:
+        """Return the plan and what was seen, without what this source cannot tell.
+
+        The calculator reserves logits for a whole batch, the server for one token a request.
+        """
+        if self.source == JOURNAL:
+            return planned, self.allocation
+        return _without_compute(planned), _without_compute(self.allocation)
+
+
+def _without_compute(allocation: Allocation) -> Allocation:
+    gpus = tuple(replace(gpu, compute_bytes=0, output_bytes=0) for gpu in allocation.gpus)
+    return Allocation(gpus, replace(allocation.host, compute_bytes=0, output_bytes=0))
 
 
 def seen_allocation(target: Target) -> Seen | None:

@@ -73,11 +73,8 @@ class Report:
         if not self.memory:
             return []
         found = [f"{finding.message}\n  remedy:   {finding.remedy}" for finding in self.findings]
-        judged = "\n".join(found) or "Each total is within 6 % of the plan."
-        return [
-            f"Memory planned and seen (a positive difference was planned and not used)\n{table(self.memory)}",
-            judged,
-        ]
+        heading = "Memory planned and seen (a positive difference was planned and not used)"
+        return [f"{heading}\n{table(self.memory)}", "\n".join(found or ["No total is off by more than 6 %."])]
 
     def write(self, directory: Path) -> None:
         """Leave ``report.json`` and ``report.txt`` in a directory."""

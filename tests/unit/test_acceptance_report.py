@@ -12,9 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation, DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row
 
-from tests.acceptance.allocation import CALCULATOR, JOURNAL, memory_arguments, seen_allocation, service_memory
+from tests.acceptance.allocation import (
+    CALCULATOR,
+    JOURNAL,
+    Seen,
+    memory_arguments,
+    seen_allocation,
+    service_memory,
+)
 from tests.acceptance.expectation import expect_equal
 from tests.acceptance.report import Check, Report
 from tests.acceptance.target import Secret, Target
@@ -58,7 +66,7 @@ def test_the_files_are_left(tmp_path: Path) -> None:
 def test_planned_and_seen_memory_is_a_table_and_a_difference_over_six_percent_a_finding() -> None:
     plain, off = Row("host", "total", 104 << 20, 100 << 20), Row("GPU0", "total", 90 << 20, 100 << 20)
     text = replace(REPORT, memory=(plain,)).as_text()
-    assert "host    total       104.00    100.00       +4.00  +4.00\n\nEach total is within 6 % of the plan." in text
+    assert "host    total       104.00    100.00       +4.00  +4.00\n\nNo total is off by more than 6 %." in text
     report = replace(REPORT, memory=(plain, off))
     assert "GPU0: the plan is 10.0 MiB (10.0 %) under what was allocated" in report.as_text()
     assert [finding["code"] for finding in report.as_dict()["findings"]] == ["memory.planned_under"]
@@ -123,15 +131,22 @@ def test_vllm_is_read_from_its_own_log() -> None:
 
 
 def test_the_calculator_is_given_nothing_but_what_decides_about_memory() -> None:
-    arguments = ["--model", "m", "--alias", "--no-kv-unified", "--host", "::", "--parallel", "2", "--no-kv-unified"]
-    assert memory_arguments([*arguments, "--metrics"]) == [
+    arguments = ["--model", "m", "--alias", "--swa-full-name", "--host", "::", "--parallel", "2", "--no-kv-unified"]
+    assert memory_arguments([*arguments, "--metrics", "--swa-full"]) == [
         "--model",
         "m",
-        "--no-kv-unified",
         "--parallel",
         "2",
-        "--no-kv-unified",
+        "--swa-full",
     ]
+
+
+def test_what_the_calculator_cannot_tell_is_not_compared() -> None:
+    planned = Allocation((DeviceBytes("GPU0", 5, 4, 0, 3, 2, 1),), DeviceBytes("host", 9, 8, 7, 6, 5, 4))
+    whole, _ = Seen(planned, JOURNAL).comparable(planned)
+    assert whole == planned
+    for part in Seen(planned, CALCULATOR).comparable(planned):
+        assert [device.logged_bytes for device in part.devices] == [9, 24]
 
 
 def test_the_memory_of_the_service_is_what_is_resident_and_what_is_swapped() -> None:
