@@ -38,7 +38,9 @@ _EIGHT = re.compile(r"Q8_")
 # A layer of a quantisation whose header was not read may be a little larger than its share of the file.
 _MARGIN_PERCENT = 1
 # About Q4_K_M: what is worth having when a part of the model has to be in RAM anyway.
-_GOOD_BITS = 5.0
+_USUAL_BITS = 5.0
+LOW_BITS = 3.0
+"""Below that a model loses more than smaller ones lack: taken only when nothing better fits."""
 
 
 def choose_variant(host: Mapping[str, Any], model: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
@@ -60,21 +62,32 @@ def choose_variant(host: Mapping[str, Any], model: Mapping[str, Any], variables:
 
 
 def best_variant(sizes: ModelSizes, engine: str, room: Room, want: Want) -> Variant | None:
-    """Return the best quantisation that fits wholly; failing that, the best usual one that fits with a part in RAM."""
+    """Return the best quantisation that fits wholly; failing that, the best usual one that fits with a part in RAM.
+
+    Without a wanted context it should have ``GOOD_CONTEXT`` tokens with f16 cells; then one with smaller cells or a
+    shorter context will do; and fewer than ``LOW_BITS`` bits come last.
+    """
     ranked = sorted(sizes.variants, key=lambda variant: (-worth(variant), variant.label))
     if any(_EIGHT.search(variant.label) for variant in ranked):
         ranked = [variant for variant in ranked if not _WIDE.search(variant.label)]
-    fits = {variant: _fit(sizes, variant, engine, room, want) for variant in ranked}
+    want = want._replace(reach=False)
     good = min(GOOD_CONTEXT, sizes.shape.context_length or GOOD_CONTEXT)
-    for variant, fit in fits.items():
-        whole = fit.verdict == FITS and not fit.ram_missing_bytes
-        if whole and (want.context is not None or (fit.context >= good and fit.cache_type == DEFAULT_CELLS)):
-            return variant
-    for variant, fit in fits.items():
+    whole: dict[Variant, Fit] = {}
+    for variant in ranked:
+        fit = _fit(sizes, variant, engine, room, want)
         if fit.verdict == FITS and not fit.ram_missing_bytes:
-            return variant
-    usual = [variant for variant in ranked if _bits(sizes, variant) <= _GOOD_BITS]
-    return next((variant for variant in usual if fits[variant].verdict in (FITS, OFFLOAD)), None)
+            whole[variant] = fit
+            if _is_good(sizes, variant) and fit.context >= good and fit.cache_type == DEFAULT_CELLS:
+                return variant
+    better = [variant for variant in whole if _is_good(sizes, variant)]
+    if whole:
+        return next((variant for variant in better if whole[variant].context >= good), next(iter([*better, *whole])))
+    usual = [variant for variant in ranked if _bits(sizes, variant) <= _USUAL_BITS]
+    return next((one for one in usual if _fit(sizes, one, engine, room, want).verdict == OFFLOAD), None)
+
+
+def _is_good(sizes: ModelSizes, variant: Variant) -> bool:
+    return _bits(sizes, variant) >= LOW_BITS
 
 
 def worth(variant: Variant) -> float:
@@ -90,7 +103,7 @@ def _fit(sizes: ModelSizes, variant: Variant, engine: str, room: Room, want: Wan
 
 def _bits(sizes: ModelSizes, variant: Variant) -> float:
     parameters = sizes.weights.parameters
-    return variant.size_bytes * 8 / parameters if parameters else _GOOD_BITS
+    return variant.size_bytes * 8 / parameters if parameters else _USUAL_BITS
 
 
 def _question(host: HostFacts, intent: Intent, sized: SizedModel) -> tuple[Want, Room, str]:

@@ -18,7 +18,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import s
 MOST_WAYS = 3
 QUANTISATION, CONTEXT, CELLS, GPUS, MACHINE, RAM = "quantisation", "context", "kv_cache", "gpus", "machine", "ram"
 
-_MOST_GPUS = 8
+# Machines with five or seven GPUs are not built.
+_GPU_COUNTS = (2, 3, 4, 6, 8)
 # What a model may be converted to, with about the bits of a weight.
 _CONVERSIONS = {"Q8_0": 8.5, "Q6_K": 6.6, "Q5_K_M": 5.7, "Q4_K_M": 4.9, "Q3_K_M": 4.0, "Q2_K": 3.2}
 _RAM_SIZES = tuple(size * GIB for size in (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048))
@@ -68,6 +69,7 @@ def ways(problem: Problem) -> tuple[Way, ...]:
     """Return the three best ways, one of a kind, that which costs least first. A model that fits needs none."""
     if problem.fit.verdict == FITS and not problem.fit.ram_missing_bytes:
         return ()
+    problem = replace(problem, want=problem.want._replace(reach=False))
     found: dict[str, Way] = {}
     for way in _all(problem):
         if way.kind not in found or way.loss < found[way.kind].loss:
@@ -86,6 +88,8 @@ def _all(problem: Problem) -> Iterator[Way]:
 
 def _cells(problem: Problem) -> Iterator[Way]:
     """Smaller cells of the KV cache: q8_0 is hardly noticed, q4_0 is."""
+    if not _may_hold(problem.room, problem.sizes):
+        return
     losses = {"q8_0": 0.5, "q4_0": 5.0} if problem.engine == LLAMA_CPP else {"fp8": 0.5}
     for cells, loss in losses.items():
         if cells == problem.want.cache_type:
@@ -100,9 +104,9 @@ def _cells(problem: Problem) -> Iterator[Way]:
 def _context(problem: Problem) -> Iterator[Way]:
     """A shorter context than the one asked for."""
     wanted = problem.want.context
-    if wanted is None:
+    if wanted is None or not _may_hold(problem.room, problem.sizes):
         return
-    fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(context=None))
+    fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(context=None, reach=True))
     context = max(fit.context, min(fit.largest_context, wanted))
     if problem.better(fit) and context < wanted:
         fit = solve(problem.sizes, problem.engine, problem.room, problem.want._replace(context=context))
@@ -171,13 +175,16 @@ def _gpus(problem: Problem) -> Iterator[Way]:
     if not gpus:
         return
     one = max(gpus, key=lambda gpu: gpu.usable_bytes)
-    for count in range(1, _MOST_GPUS + 1 - len(gpus)):
+    for total in _GPU_COUNTS:
+        count = total - len(gpus)
+        if count <= 0:
+            continue
         room = replace(problem.room, gpus=(*gpus, *(one,) * count))
         if not _may_hold(room, problem.sizes):
             continue
         fit = solve(problem.sizes, problem.engine, room, problem.want)
         if problem.better(fit):
-            text = f"{len(gpus) + count} GPUs instead of {len(gpus)}, {count} more {one.name}"
+            text = f"{total} GPUs instead of {len(gpus)}, {count} more {one.name}"
             yield Way(GPUS, text, 8.0 * count, fit, problem.sizes, room)
             return
 
@@ -213,5 +220,4 @@ def _machine(problem: Problem) -> Iterator[Way]:
 
 def _may_hold(room: Room, sizes: ModelSizes) -> bool:
     """Whether the layers alone would fit; what stays in RAM and what comes on top is left to the search."""
-    layers = sum(layer.total_bytes for layer in sizes.weights.layers)
-    return layers <= (sum(gpu.usable_bytes for gpu in room.gpus) or room.ram_bytes)
+    return sizes.layers_bytes <= (sum(gpu.usable_bytes for gpu in room.gpus) or room.ram_bytes)

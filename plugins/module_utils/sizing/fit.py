@@ -24,12 +24,14 @@ MOST_PARALLEL = 4
 
 
 class Want(NamedTuple):
-    """What the user asked for; None means that the planner chooses."""
+    """What the user asked for; None means that the planner chooses. ``reach``: whether to look for the largest context
+    and parallelism too."""
 
     context: int | None = None
     parallel: int | None = 1
     cache_type: str | None = None
     accelerator: str = "nvidia"
+    reach: bool = True
 
 
 @dataclass(frozen=True)

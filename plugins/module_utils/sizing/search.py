@@ -28,14 +28,39 @@ def largest(fits: Fits, least: int, most: int, step: int = 1) -> int | None:
     return low * step
 
 
-def smallest(fits: Fits, least: int, most: int) -> int | None:
-    """Return the smallest number that fits, where every larger one does too; None where even ``most`` does not."""
-    if most < least or not fits(most):
+def smallest(fits: Fits, least: int, most: int, guess: int | None = None) -> int | None:
+    """Return the smallest number that fits, where every larger one does too; None where even ``most`` does not.
+
+    A good ``guess`` saves most of the calls: the range is narrowed around it in steps that double.
+    """
+    if most < least:
         return None
+    known = None  # the smallest that is known to fit
+    if guess is not None:
+        step, at = 1, min(max(guess, least), most)
+        if fits(at):
+            known = at
+            while known > least:
+                below = max(least, known - step)
+                if not fits(below):
+                    least = below + 1
+                    break
+                known, step = below, 2 * step
+        else:
+            least = at + 1
+            while least <= most:
+                above = min(most, at + step)
+                if fits(above):
+                    known = above
+                    break
+                least, step = above + 1, 2 * step
+    if known is None and (most < least or not fits(most)):
+        return None
+    most = most if known is None else known
     while least < most:
         middle = (least + most) // 2
         if fits(middle):
             most = middle
         else:
             least = middle + 1
-    return least
+    return most

@@ -42,6 +42,7 @@ class ModelSizes:
         self.variants = variants
         self.files_bytes = files_bytes or weights.total_bytes
         self.largest_file_bytes = largest_file_bytes or self.files_bytes
+        self.layers_bytes = sum(layer.total_bytes for layer in weights.layers)
         self.llama = LlamaModel(shape, weights)
         self.vllm = VllmModel(shape, weights)
         # Of fit_speed: what is the same for every host with the same devices.
