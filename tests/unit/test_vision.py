@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import Value
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.sound_tower import sound_parameters
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import (
     encoder_cache_bytes,
     encoder_peak_bytes,
@@ -110,6 +111,33 @@ def test_a_tower_has_the_parameters_that_its_checkpoint_has_over_the_text_model(
     assert (weights.projector_bytes, weights.parameters) == (2 * parameters, parameters + 5)
 
 
+def test_the_towers_of_gemma_are_what_its_card_says() -> None:
+    sizes = vision("gemma4_vision", (27, 1152, 4304, 16, 16, 0), position_embedding_size=10240)
+    large = {"model_type": "gemma4", "vision_config": sizes, "text_config": {"hidden_size": 5376}}
+    sizes = vision("gemma4_vision", (16, 768, 3072, 12, 16, 0), position_embedding_size=10240)
+    sound = {"model_type": "gemma4_audio", "hidden_size": 1024, "num_hidden_layers": 12}
+    small = {
+        "model_type": "gemma4",
+        "vision_config": sizes,
+        "audio_config": sound,
+        "text_config": {"hidden_size": 1536},
+    }
+    towers = [tower_from_config(config) for config in (large, small)]
+    assert [round(tower.parameters / 10**6) for tower in towers if tower] == [576, 169]  # "about 550M" and "150M"
+    assert sound_parameters(small) / 10**6 == pytest.approx(305, rel=0.03)
+    assert sound_parameters(large) == 0
+    both = tower_from_config({"model_type": "gemma3n", "vision_config": {"hidden_size": 2048}, "audio_config": sound})
+    assert both is not None
+    assert both.parameters == 7_849_978_192 - 6_868_990_448
+    assert sound_parameters({"model_type": "gemma3n", "audio_config": sound}) == 0
+
+
+def test_the_tower_of_whisper_is_bounded() -> None:
+    sound = {"model_type": "qwen2_audio_encoder", "d_model": 1280, "encoder_layers": 32, "encoder_ffn_dim": 5120}
+    # Whisper large v3 has an encoder of 637 million.
+    assert 637e6 < sound_parameters({"audio_config": sound, "text_config": {"hidden_size": 4096}}) < 670e6
+
+
 def test_a_text_model_has_no_tower() -> None:
     weights = Weights(1, 2, 3, 4, ())
     assert tower_from_config({"model_type": "llama", "hidden_size": 4096}) is None
@@ -151,6 +179,8 @@ RESERVED: list[tuple[dict[str, Value], float, float]] = [
     (projector("qwen3vl_merger", (1152, 4304, 27, 16, 16, 768, 5120), spatial_merge_size=2), 248.10, 4657.81),
     (projector("llama4", (1408, 5632, 34, 16, 14, 336, 5120), **{"projector.scale_factor": 2}), 19.89, 37.11),
     (projector("internvl", (1024, 4096, 24, 16, 14, 448, 3584), **{"projector.scale_factor": 2}), 28.03, 80.14),
+    (projector("gemma4v", (1152, 4304, 27, 16, 16, 224, 5376)), 150.63, 381.39),
+    (projector("kimivl", (1152, 4304, 27, 16, 14, 896, 2048), **{"projector.scale_factor": 2}), 34.87, 88.80),
     (projector("idefics3", (768, 3072, 12, 12, 16, 512, 960), **{"projector.scale_factor": 4}), 21.00, 60.00),
 ]
 
@@ -199,6 +229,7 @@ def test_an_odd_configuration_has_a_size_all_the_same(kind: object, part: object
     tower = tower_from_config({"model_type": kind, "vision_config": part, **more})
     if tower is not None:
         assert tower.parameters >= 0
+        assert sound_parameters({"audio_config": part, **more}) >= 0
         assert load_compute_bytes(tower) >= 0
         assert encoder_peak_bytes(tower, 2048) >= 0
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import Value
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision_tower import (
+    GATED,
     MAX_BLOCKS,
     MAX_LENGTH,
     Tower,
@@ -22,20 +23,20 @@ _DEFAULT_IMAGE = 896
 # Tokens along a side of the image with which llama.cpp's mtmd reserves its compute buffer (``set_warmup_n_tokens`` in
 # tools/mtmd/clip.cpp, as in llama-cpp-python 0.3.36); the others take the size that they were made for.
 WARM_UP_SIDE = {
-    "gemma4v": 16, "moonvit": 16, "mistral3": 16, "pixtral": 16, "qwen2_vl": 46, "qwen2_5_vl": 46, "qwen3_vl": 46,
+    "gemma4": 16, "moonvit": 16, "mistral3": 16, "pixtral": 16, "qwen2_vl": 46, "qwen2_5_vl": 46, "qwen3_vl": 46,
     "glm4v": 46, "lfm2": 16,
 }  # fmt: skip
 # Most tokens of one image: the limits of mtmd (``set_limit_image_tokens``) and of the models' own processors.
 LARGEST_IMAGE = {
-    "gemma4v": (1120, 1120), "moonvit": (1024, 1024), "mistral3": (1024, 3025), "pixtral": (1024, 4096),
+    "gemma4": (1120, 1120), "moonvit": (1024, 1024), "mistral3": (1024, 3025), "pixtral": (1024, 4096),
     "qwen2_vl": (4096, 16384), "qwen2_5_vl": (4096, 16384), "qwen3_vl": (4096, 16384), "glm4v": (4096, 6144),
 }  # fmt: skip
 _PROJECTORS = {
-    "mlp": "clip", "gemma3": "gemma3", "idefics3": "idefics3", "internvl": "internvl", "kimivl": "moonvit",
-    "llama4": "llama4", "pixtral": "mistral3", "qwen2vl_merger": "qwen2_vl", "qwen2.5vl_merger": "qwen2_5_vl",
-    "qwen3vl_merger": "qwen3_vl",
+    "mlp": "clip", "gemma3": "gemma3", "gemma4v": "gemma4", "idefics3": "idefics3", "internvl": "internvl",
+    "kimivl": "moonvit", "llama4": "llama4", "pixtral": "mistral3", "qwen2vl_merger": "qwen2_vl",
+    "qwen2.5vl_merger": "qwen2_5_vl", "qwen3vl_merger": "qwen3_vl",
 }  # fmt: skip
-_MERGES = {"gemma3": 4, "qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "gemma4v": 3, "glm4v": 2}
+_MERGES = {"gemma3": 4, "qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "gemma4": 3, "glm4v": 2}
 _FUSED = {"qwen3_vl"}
 
 
@@ -62,7 +63,7 @@ def tower_from_projector(metadata: Mapping[str, Value]) -> Tower | None:
         image=_number(metadata, "vision.image_size"),
         merge=merge or _MERGES.get(kind, 1),
         out=_number(metadata, "vision.projection_dim"),
-        gated=kind in ("mistral3", "qwen2_5_vl"),
+        gated=kind in GATED,
         depth_taps=sum(bool(tap) for tap in taps) if isinstance(taps, tuple) else 0,
         temporal=2 if kind in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl") else 1,
     )
@@ -79,7 +80,7 @@ def with_tower(weights: Weights, tower: Tower | None, bytes_per_parameter: int =
 def load_compute_bytes(tower: Tower, flash_attention: bool = True) -> int:
     """Return the compute buffer that llama.cpp reserves for the tower when it loads.
 
-    An upper bound of what its graph has live at once, 0 to 15 % over on eleven towers (``llama-server --mmproj``, the
+    An upper bound of what its graph has live at once, 0 to 12 % over on twelve towers (``llama-server --mmproj``, the
     line "compute buffer size" of ``reserve_compute_meta``). Builds before November 2025 had no flash attention here.
     """
     side = tower.merge * WARM_UP_SIDE.get(tower.kind, 0) * tower.patch or tower.image or _DEFAULT_IMAGE
@@ -134,6 +135,8 @@ def _graph_bytes(tower: Tower, side: int, flash_attention: bool) -> int:
     layer = gated if tower.gated else plain
     if tower.kind in _FUSED:
         layer = max(layer, 6 * stream + image)
+    if tower.kind == "moonvit":  # its table of positions is turned and made to fit the image
+        layer = max(layer, (tower.image // max(1, tower.patch)) ** 2 * tower.width * FLOAT + 4 * stream)
     if not flash_attention:
         scores = patches * patches * tower.heads * FLOAT
         layer = max(layer, scores + (8 if tower.kind in _FUSED else 6) * stream)

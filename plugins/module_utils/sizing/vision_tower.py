@@ -14,6 +14,10 @@ from ansible_collections.llmhost.core.plugins.module_utils import record
 
 MAX_LENGTH = 2**20
 MAX_BLOCKS = 4096
+_GEMMA_4_POSITIONS = 10240
+# MobileNet v5 and the tower for sound of Gemma 3n E4B: its checkpoint has 7,849,978,192 parameters, the text model
+# 6,868,990,448. The configuration has none of its lengths.
+_GEMMA_3N = 980_987_744
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,22 @@ def tower_from_config(config: Mapping[str, Any]) -> Tower | None:
         or _number(config, "spatial_merge_size")
         or _merge(config, part, kind),
         out=_text_width(config),
-        gated=kind in ("mistral3", "pixtral", "qwen2_5_vl"),
+        gated=kind in GATED,
         output_width=_number(part, "projector_output_dim", "vision_output_dim"),
         depth_taps=len(part.get("deepstack_visual_indexes") or ()) if _is_list(part, "deepstack_visual_indexes") else 0,
         temporal=_number(part, "temporal_patch_size") or 1,
-        positions=_number(part, "num_position_embeddings"),
+        positions=_number(part, "num_position_embeddings", "position_embedding_size"),
     )
 
 
+GATED = {"gemma4", "mistral3", "pixtral", "qwen2_5_vl"}
 # Where the model's own type decides, since towers of one type have several projectors.
 _BY_MODEL = {
     "gemma3": "gemma3", "paligemma": "paligemma", "qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_5_vl",
     "qwen3_vl": "qwen3_vl", "qwen3_vl_moe": "qwen3_vl", "qwen3_5": "qwen3_vl", "qwen3_5_moe": "qwen3_vl",
     "mistral3": "mistral3", "llama4": "llama4", "internvl": "internvl", "internvl_chat": "internvl",
-    "idefics3": "idefics3", "smolvlm": "idefics3", "kimi_vl": "moonvit",
+    "idefics3": "idefics3", "smolvlm": "idefics3", "kimi_vl": "moonvit", "gemma3n": "gemma3n",
+    "gemma4": "gemma4",
 }  # fmt: skip
 _BY_TOWER = {"clip_vision_model": "clip", "siglip_vision_model": "siglip", "pixtral": "pixtral"}
 
@@ -124,6 +130,8 @@ def _merge(config: Mapping[str, Any], part: Mapping[str, Any], kind: str) -> int
         return 2
     if kind == "idefics3":
         return _number(config, "scale_factor") or 2
+    if kind == "gemma4":
+        return _number(part, "pooling_kernel_size") or 3
     return 2 if kind in ("moonvit", "qwen2_vl", "qwen2_5_vl", "qwen3_vl") else 1
 
 
@@ -206,6 +214,17 @@ def _mistral3(tower: Tower) -> int:
     return _pixtral_tower(tower) + width + merger + width * out + out * out
 
 
+def _gemma3n(tower: Tower) -> int:
+    return _GEMMA_3N
+
+
+def _gemma4(tower: Tower) -> int:
+    width, heads = tower.width, max(1, tower.heads)
+    plain = tower.layers * (4 * width * width + 3 * width * tower.length + 4 * width + 2 * (width // heads))
+    tables = 2 * (tower.positions or _GEMMA_4_POSITIONS) * width  # one for rows, one for columns
+    return _patches(tower) + tables + plain + width * tower.out
+
+
 def _qwen_merger(tower: Tower, norm: int) -> int:
     merged = tower.merge**2 * tower.width
     return norm + _matrix(merged, merged) + _matrix(merged, tower.out)
@@ -258,6 +277,8 @@ def _unknown(tower: Tower) -> int:
 _KINDS: dict[str, Callable[[Tower], int]] = {
     "clip": _clip,
     "gemma3": _gemma3,
+    "gemma3n": _gemma3n,
+    "gemma4": _gemma4,
     "idefics3": _idefics3,
     "internvl": _internvl,
     "llama4": _llama4,
