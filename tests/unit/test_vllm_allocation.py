@@ -45,6 +45,8 @@ MODELS: dict[str, Callable[[], Model]] = {
     "Llama-3.3-70B-FP8": lambda: model(
         "llama", 80, 8192, 64, 8, 128, 128256, 131072, width=28672, matrix_bytes=1.0
     ),
+    "Qwen2.5-0.5B": lambda: model("qwen2", 24, 896, 14, 2, 64, 151936, 32768, width=4864, tied=True),
+    "Qwen2.5-1.5B": lambda: model("qwen2", 28, 1536, 12, 2, 128, 151936, 32768, width=8960, tied=True),
     "Qwen2.5-7B": lambda: model("qwen2", 28, 3584, 28, 4, 128, 152064, 32768, width=18944),
     "Qwen2.5-72B": lambda: model("qwen2", 80, 8192, 64, 8, 128, 152064, 32768, width=29568),
     "Qwen3-0.6B": lambda: model("qwen3", 28, 1024, 16, 8, 128, 151936, 40960, width=3072, tied=True),
@@ -166,6 +168,56 @@ def test_pools_on_h100(name: str, chosen: dict[str, Any], pool: float, tokens: i
     assert pool * 0.97 <= planned <= pool + 0.03
     assert plan.cache_tokens == pytest.approx(tokens, rel=0.03)
     assert plan.max_concurrency == pytest.approx(concurrency, rel=0.03)
+
+
+# Other GPUs: GiB in all, the pool that the log names, and what it was sized with. Llama on A100, vLLM 0.31.0 (a public
+# notebook of boot logs); L4 and T4, logs of 0.7; gpt-oss-20b on A100, 0.19.0 (myoceane.fr, 2026-04); Qwen2.5-0.5B on
+# A100, ovg-project/kvcached PR 448.
+ELSEWHERE: list[tuple[str, str, float, float, dict[str, Any]]] = [
+    ("Llama-3.1-8B", "NVIDIA A100-SXM4-80GB", 79.25, 56.21, {"version": "0.31.0", "max_model_len": 131072}),
+    ("Llama-3.1-8B", "NVIDIA L4", 22.07, 4.60, {"version": "0.7.3", "max_model_len": 131072}),
+    ("Llama-3.1-8B", "NVIDIA A100-SXM4-40GB", 39.49, 19.92, {"version": "0.19.0", "max_model_len": 32768}),
+    ("gpt-oss-20b", "NVIDIA A100-SXM4-80GB", 79.25, 36.56, {"gpu_memory_utilization": 0.65, "max_model_len": 131072}),
+    (
+        "Qwen2.5-0.5B",
+        "NVIDIA A100-SXM4-40GB",
+        39.49,
+        34.70,
+        {"version": "0.20.0", "enforce_eager": True, "gpu_memory_utilization": 0.92},
+    ),
+    (
+        "Qwen2.5-1.5B",
+        "Tesla T4",
+        14.56,
+        2.36,
+        {"version": "0.7.3", "max_model_len": 32768, "gpu_memory_utilization": 0.5},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "gpu", "memory", "pool", "chosen"), ELSEWHERE)
+def test_pools_on_other_gpus(name: str, gpu: str, memory: float, pool: float, chosen: dict[str, Any]) -> None:
+    plan = boot(name, VllmGpu(int(memory * GIB), name=gpu), **{"gpu_memory_utilization": None, **chosen})
+    planned = plan.ranks[0].pool_bytes / GIB
+    assert pool * 0.97 <= planned <= pool + 0.01
+
+
+def test_gpus_before_ampere_get_the_old_engine() -> None:
+    """Qwen3-8B on four RTX 2080 Ti, vLLM 0.8.5: 3.85 GiB of weights, a peak of 1.45, 14.49 GiB left for the cache."""
+    gpu = VllmGpu(int(21.48 * GIB), compute_capability=(7, 5))
+    made = model("qwen3", 36, 4096, 32, 8, 128, 151936, 131072, width=12288)
+    chosen = VllmSettings(
+        65536,
+        max_num_batched_tokens=8192,
+        tensor_parallel=4,
+        gpu_memory_utilization=0.93,
+        enforce_eager=True,
+        version="0.8.5",
+    )
+    rank = allocate_vllm(*made, chosen, gpu).ranks[0]
+    assert rank.weights_bytes / GIB == pytest.approx(3.85, abs=0.01)
+    assert rank.activation_bytes / GIB == pytest.approx(1.45, abs=0.015)
+    assert 14.49 * 0.97 <= rank.pool_bytes / GIB <= 14.49
 
 
 def layout(made: Model, chosen: VllmSettings) -> CacheLayout:

@@ -41,6 +41,10 @@ _ODD_VOCABULARY: Final = 200 * MIB
 where 49,156 took 0.25 (llm-d-planner, accuracy/results of vLLM 0.19.0)."""
 
 
+_WITH_FAST_REDUCTION: Final = (0, 9, 10)
+"""Major compute capabilities whose sums over ranks have workspaces of their own: Hopper, B200, and what is unknown."""
+
+
 @dataclass(frozen=True)
 class RankBytes:
     """Bytes on one GPU. ``requested_bytes`` is the engine's share; ``graph_bytes`` lie in it or on top of it, and
@@ -178,7 +182,7 @@ def _ranks(
 ) -> list[RankBytes]:
     """One rank of each stage: those of a stage are alike."""
     constants = settings.constants
-    outside, context = _outside(shape, settings)
+    outside, context = _outside(shape, settings, gpu)
     share = int(gpu.memory_bytes * settings.utilization)
     found = []
     for number, on_rank in enumerate(rank_weights(shape, weights, classes, settings, gpu, stages)):
@@ -190,15 +194,16 @@ def _ranks(
     return found
 
 
-def _outside(shape: Shape, settings: VllmSettings) -> tuple[int, int]:
+def _outside(shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> tuple[int, int]:
     """Bytes that PyTorch does not know of: inside of the share, and outside of it."""
     constants, parallel = settings.constants, settings.tensor_parallel
+    kind = "" if gpu.compute_capability[0] in _WITH_FAST_REDUCTION else "_other"
     if parallel > 1:
-        return constants["non_torch_2" if parallel < 4 else "non_torch_4"], constants["context_2"]
+        return constants[f"non_torch_{2 if parallel < 4 else 4}{kind}"], constants[f"context_2{kind}"]
     if settings.pipeline_parallel > 1:
-        return constants["non_torch_pipeline"], constants["context_2"]
+        return constants["non_torch_pipeline"], constants[f"context_2{kind}"]
     odd = _ODD_VOCABULARY if shape.vocab_size % 2 else 0
-    return constants["non_torch_1"] + odd, constants["context_1"]
+    return constants[f"non_torch_1{kind}"] + odd, constants[f"context_1{kind}"]
 
 
 def _max_context(most: int, layout: CacheLayout, blocks: int, step_tokens: int) -> int:

@@ -24,6 +24,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import
 _HIDDEN_COPIES = 4
 """Hidden states alive in a compiled layer: its input, the residual, the output of attention, the norm's output."""
 
+_HOPPER = 9
+
 _FLASHINFER_LOGIT = 14
 """Logits in bf16 and fp32, masked logits and probabilities (flashinfer/sampling.py, top_k_top_p_sampling_from_logits).
 """
@@ -49,7 +51,7 @@ def activation_bytes(
     constants = settings.constants
     layer = max((_layer_bytes(kind, shape, settings, gpu, batch) for kind in classes.kinds), default=0)
     layer += _quantized_inputs(shape, weights, settings, batch)
-    workspace = expert_workspace(shape, classes, settings, batch)
+    workspace = expert_workspace(shape, classes, settings, gpu, batch)
     if settings.pipeline_parallel > 1:
         # What one stage hands to the next, and its copy: hidden states and residual.
         layer += 3 * _hidden(shape, settings, batch)
@@ -101,7 +103,7 @@ def _quantized_inputs(shape: Shape, weights: Weights, settings: VllmSettings, ba
     if not elements * 0.9 < stored.split_bytes < elements * 1.2:
         return 0
     width = layer.feed_forward.length // max(settings.tensor_parallel, 1) if layer.feed_forward is not None else 0
-    return batch.tokens * (width + 2 * shape.embedding_length)
+    return batch.tokens * (width + 3 * shape.embedding_length)
 
 
 def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Batch) -> int:
@@ -120,12 +122,12 @@ def sampler_bytes(shape: Shape, settings: VllmSettings, gpu: VllmGpu, batch: Bat
     return logits + _hidden(shape, settings, batch) + 2 * rows * shape.embedding_length * settings.dtype_bytes
 
 
-def expert_workspace(shape: Shape, classes: LayerClasses, settings: VllmSettings, batch: Batch) -> int:
+def expert_workspace(shape: Shape, classes: LayerClasses, settings: VllmSettings, gpu: VllmGpu, batch: Batch) -> int:
     """Return the two buffers of fused experts (``workspace_shapes`` of TritonExperts in
     vllm/model_executor/layers/fused_moe/fused_moe.py): for each choice of an expert, the wider of hidden and half the
     first matrix, and the wider of hidden and all of it."""
-    if is_mxfp4(shape, settings):
-        return 0
+    if is_mxfp4(shape, settings) and gpu.compute_capability[0] == _HOPPER:
+        return 0  # its kernels keep nothing
     ranks = 1 if settings.expert_parallel else max(settings.tensor_parallel, 1)
     most = 0
     for layer in classes.kinds:

@@ -63,9 +63,9 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     # The workspace of fused experts stays allocated, so it adds to the sampler's peak.
     VllmConstant("expert_workspace_stays", "0.0", "2023-06", 0, "vllm/model_executor/layers/fused_moe"),
     VllmConstant("expert_workspace_stays", "0.13", "2025-12", 1, "vllm/v1/worker/workspace.py"),
-    # Outside of PyTorch, by ranks of tensor parallel (1, 2, 4 and more) and with a pipeline.
+    # Outside of PyTorch, by ranks of tensor parallel (1, 2, 4 and more) and with a pipeline; on Hopper, B200 and B300.
     VllmConstant("non_torch_1", "0.0", "2023-06", 370 * MIB, "vLLM issue 10517: the CUDA context is part of it"),
-    VllmConstant("non_torch_1", "0.6.5", "2024-12", 180 * MIB, "vLLM PR 12126, issue 14447"),
+    VllmConstant("non_torch_1", "0.6.5", "2024-12", 180 * MIB, "vLLM PR 12126"),
     VllmConstant(
         "non_torch_1", "0.8", "2025-03", 560 * MIB, "vllm/v1/worker/gpu_worker.py: mem_get_info, with context"
     ),
@@ -74,7 +74,7 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("non_torch_2", "0.0", "2023-06", 1800 * MIB, "as one rank, and NCCL"),
     VllmConstant("non_torch_2", "0.6.5", "2024-12", 450 * MIB, "vLLM issues 13061 and 16570, two and four GPUs"),
     VllmConstant("non_torch_2", "0.8", "2025-03", 1800 * MIB, "with the CUDA context and NCCL"),
-    VllmConstant("non_torch_2", "0.9", "2025-05", 1600 * MIB, "the snapshot is older than NCCL's buffers"),
+    VllmConstant("non_torch_2", "0.9", "2025-05", 1600 * MIB, "1.38 GiB on two H200: the snapshot is older than NCCL"),
     VllmConstant("non_torch_2", "0.11", "2025-10", 570 * MIB, "llm-d-planner, docs/empirical-vllm-memory-results.md"),
     VllmConstant("non_torch_2", "0.18", "2026-03", 2160 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
     VllmConstant("non_torch_4", "0.0", "2023-06", 2000 * MIB, "as one rank, and NCCL"),
@@ -85,6 +85,27 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("non_torch_4", "0.18", "2026-03", 2270 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
     VllmConstant("non_torch_pipeline", "0.0", "2023-06", 1024 * MIB, "as one rank, and NCCL"),
     VllmConstant("non_torch_pipeline", "0.11", "2025-10", 100 * MIB, "llm-d-planner, accuracy/accuracy_report.md"),
+    # The same on other GPUs, which have neither FlashInfer's reduction nor symmetric memory.
+    VllmConstant("non_torch_1_other", "0.0", "2023-06", 370 * MIB, "vLLM issue 10517: the CUDA context is part of it"),
+    VllmConstant("non_torch_1_other", "0.6.5", "2024-12", 70 * MIB, "0.01 to 0.06 GiB on L4, T4, RTX 4060"),
+    VllmConstant("non_torch_1_other", "0.8", "2025-03", 500 * MIB, "with the CUDA context"),
+    VllmConstant("non_torch_1_other", "0.9", "2025-05", 40 * MIB, "0.02 GiB on RTX 4090, L40S and A100"),
+    VllmConstant("non_torch_1_other", "0.18", "2026-03", 150 * MIB, "ovg-project/kvcached PR 448: 0.11 GiB on A100"),
+    VllmConstant("non_torch_1_other", "0.25", "2026-07", 275 * MIB, "0.26 GiB on A100 with 0.31 and on RTX PRO 6000"),
+    VllmConstant("non_torch_2_other", "0.0", "2023-06", 900 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_2_other", "0.6.5", "2024-12", 450 * MIB, "vLLM issues 13061 and 16570: 0.25 to 0.43 GiB"),
+    VllmConstant("non_torch_2_other", "0.8", "2025-03", 900 * MIB, "with the CUDA context and NCCL"),
+    VllmConstant("non_torch_2_other", "0.9", "2025-05", 450 * MIB, "the snapshot is older than NCCL's buffers"),
+    VllmConstant("non_torch_2_other", "0.11", "2025-10", 150 * MIB, "0.09 GiB on four GPUs, vLLM 0.11.0"),
+    VllmConstant("non_torch_2_other", "0.18", "2026-03", 250 * MIB, "noonghunna/club-3090 issues 91 and 104"),
+    VllmConstant("non_torch_2_other", "0.25", "2026-07", 400 * MIB, "as one rank"),
+    VllmConstant("non_torch_4_other", "0.0", "2023-06", 1000 * MIB, "as one rank, and NCCL"),
+    VllmConstant("non_torch_4_other", "0.6.5", "2024-12", 450 * MIB, "vLLM issue 16570"),
+    VllmConstant("non_torch_4_other", "0.8", "2025-03", 1000 * MIB, "with the CUDA context and NCCL"),
+    VllmConstant("non_torch_4_other", "0.9", "2025-05", 500 * MIB, "the snapshot is older than NCCL's buffers"),
+    VllmConstant("non_torch_4_other", "0.11", "2025-10", 150 * MIB, "0.09 GiB on four GPUs, vLLM 0.11.0"),
+    VllmConstant("non_torch_4_other", "0.18", "2026-03", 300 * MIB, "as two ranks"),
+    VllmConstant("non_torch_4_other", "0.25", "2026-07", 450 * MIB, "as two ranks"),
     # The context of CUDA and, with several GPUs, what NCCL allocates before the snapshot that the share starts from.
     VllmConstant("context_1", "0.0", "2023-06", 0, "part of non_torch"),
     VllmConstant(
@@ -98,6 +119,17 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     VllmConstant("context_2", "0.9", "2025-05", 530 * MIB, "as one rank"),
     VllmConstant(
         "context_2", "0.11", "2025-10", 1560 * MIB, "llm-d-planner, accuracy/results: init_non_torch 1.51 GiB"
+    ),
+    VllmConstant("context_1_other", "0.0", "2023-06", 0, "part of non_torch"),
+    VllmConstant("context_1_other", "0.6.5", "2024-12", 450 * MIB, "as 0.9"),
+    VllmConstant("context_1_other", "0.8", "2025-03", 0, "part of non_torch"),
+    VllmConstant("context_1_other", "0.9", "2025-05", 450 * MIB, "0.45 GiB on RTX 4090, 0.41 on A100, 0.23 on L4"),
+    VllmConstant("context_2_other", "0.0", "2023-06", 0, "part of non_torch"),
+    VllmConstant("context_2_other", "0.6.5", "2024-12", 450 * MIB, "as one rank"),
+    VllmConstant("context_2_other", "0.8", "2025-03", 0, "part of non_torch"),
+    VllmConstant("context_2_other", "0.9", "2025-05", 450 * MIB, "as one rank"),
+    VllmConstant(
+        "context_2_other", "0.11", "2025-10", 650 * MIB, "0.63 GiB on eight RTX 3090, wtdcode/vllm-backport 34"
     ),
     # Graphs of whole steps, of sizes up to the sequences; V1 captured only parts of a step at first.
     VllmConstant("whole_graphs", "0.0", "2023-06", 1, "vllm/worker/model_runner.py"),

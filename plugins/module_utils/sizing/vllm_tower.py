@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Final
 
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import Batch, VllmSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
@@ -33,6 +34,9 @@ _SIGHTS: Final = {
 _OTHER: Final = _Sight(3072, 4, 1176)
 """Patches of 14 pixels in 32 bits, merged two by two; 3025 tokens for 1540 * 1540 pixels (Pixtral)."""
 
+_TABLES: Final = 96 * MIB
+"""Positions, masks and what else a tower keeps while it is used (at most, of six towers with vLLM 0.11 and 0.19)."""
+
 _LAYERS: Final = 27
 """Layers of a usual tower, to guess its width from its size."""
 
@@ -57,7 +61,7 @@ class Tower:
         sight = next((sight for name, sight in _SIGHTS.items() if architecture.startswith(name)), _OTHER)
         tokens = max(batch.tokens, sight.image_tokens)
         patches = tokens * sight.patches
-        held = settings.dtype_bytes * (tokens * shape.embedding_length + patches * sight.patch_numbers)
+        held = settings.dtype_bytes * (tokens * shape.embedding_length + patches * sight.patch_numbers) + _TABLES
         # Four hidden states and the two sides of a network four times as wide; 12 * width^2 parameters a layer.
         width = isqrt(weights.projector_bytes // (2 * 12 * _LAYERS))
         inner = 8 * width // max(settings.tensor_parallel, 1)

@@ -53,7 +53,7 @@ def rank_weights(
     embedding = loaded_bytes(weights.token_embedding_bytes, elements, settings)
     embedding = -(-embedding * rows // (vocabulary * ranks))
     embedding += allocator_padding(embedding)
-    tables = -(-(weights.input_bytes - weights.token_embedding_bytes) // ranks)
+    tables = -(-max(weights.input_bytes - weights.token_embedding_bytes, 0) // ranks)
     tower = weights.projector_bytes * (100 + _REPEATED_TOWER_PERCENT * (ranks - 1)) // (100 * ranks)
     if _has_mistral_tower(shape, weights, classes, settings):
         tower = weights.projector_bytes
