@@ -83,6 +83,15 @@ def on_gpus(phrase: str, engine: str, gigabytes: float, layers: int, heavy: int,
         ("RTX 3090 Ti", "llama_cpp", 1.91, 48, 48, True, 166.9, "smeltcore.com"),  # Qwen3 30B A3B Q4_K_M
         ("RTX 4090", "llama_cpp", 1.91, 48, 48, True, 196.0, "runaihome.com"),  # Qwen3 30B A3B Q4_K_M
         ("GB10", "llama_cpp", 3.53, 36, 36, True, 57.85, "llama-bench on DGX Spark"),  # gpt-oss 120B MXFP4
+        ("RTX 3060", "llama_cpp", 5.37, 32, 0, True, 53.01, "llama-bench, 2024"),  # Llama 3.1 8B Q5_K_M
+        ("RTX 3060", "llama_cpp", 9.97, 48, 0, True, 28.88, "llama-bench, 2024"),  # Qwen2.5 14B Q5_K_M
+        ("RTX 3060", "llama_cpp", 1.92, 26, 0, True, 119.0, "llama-bench, 2024"),  # Gemma 2 2B Q5_K_M
+        ("RTX 4090", "llama_cpp", 8.43, 32, 24, True, 90.95, "llama-bench, 2026"),  # Qwen3.5 9B Q8_0
+        ("RTX 3090", "llama_cpp", 2.49, 34, 0, True, 189.0, "calebcoffie.com"),  # Gemma 3 4B Q4_K_M
+        ("T4", "llama_cpp", 0.80, 26, 0, True, 134.3, "llcuda.github.io"),  # Gemma 3 1B Q4_K_M
+        ("H100 SXM", "llama_cpp", 8.43, 32, 24, True, 210.29, "llama-bench, 2026"),  # Qwen3.5 9B Q8_0
+        ("A100 SXM 80GB", "llama_cpp", 2.0, 48, 48, True, 117.89, "llama-bench, 2026"),  # Qwen3-Next 80B A3B Q4_K_M
+        ("A100 SXM 40GB", "vllm", 15.01, 32, 0, False, 75.0, "johnmusgrave.com"),  # Llama 3.1 8B bf16
         ("RTX 4090", "vllm", 15.1, 36, 0, False, 58.7, "llmfit 1046"),  # Qwen3 8B bf16
         ("RTX 3090", "vllm", 17.0, 64, 48, True, 32.5, "club-3090 BENCHMARKS.md"),  # Qwen3.6 27B int4
         ("RTX PRO 6000 Workstation", "vllm", 18.2, 64, 0, True, 70.2, "treeru"),  # Qwen3 32B AWQ
@@ -96,7 +105,7 @@ def test_measured_speeds_are_in_the_range(
     found = on_gpus(phrase, engine, gigabytes, layers, heavy, quantized)
     assert found.low <= measured <= found.high, source
     assert found.high < found.ceiling
-    assert found.high < 3 * found.low
+    assert found.high < 3.2 * found.low
 
 
 # Builds of 2023-11 handed over from GPU to GPU more slowly than any since 2024: measured a little below the range.
@@ -183,7 +192,7 @@ def test_tensor_parallel_is_faster_than_layers_in_turn_and_a_link_helps() -> Non
 
 def test_text_says_what_was_assumed() -> None:
     found = on_gpus("RTX 3090", "llama_cpp", 18.24, 60, 0, True)
-    assert found.text == ("GPU0 reads 18.24 GB a token at 68% to 85% of 936 GB/s; one request with 0 tokens of context")
+    assert found.text == ("GPU0 reads 18.24 GB a token at 68% to 90% of 936 GB/s; one request with 0 tokens of context")
     assert found.bytes_per_token == int(18.24 * GB)
 
 
@@ -319,7 +328,7 @@ READS = st.builds(Read, *[st.integers(0, 10**12)] * 3, st.integers(1, 200), st.j
     READS,
     st.floats(10, 8000),
     st.sampled_from(sorted(RATES)),
-    st.sampled_from(("gddr", "hbm", "old", "ram")),
+    st.sampled_from(("gddr", "turing", "hbm", "old", "ram")),
     st.booleans(),
 )
 def test_more_bytes_are_never_faster(

@@ -6,12 +6,16 @@ kernels start and wait for each other. Both are ranges over what was measured, b
 - llama.cpp, GDDR: XiongjieDai/GPU-Benchmarks-on-LLM-Inference at aa72e0e (RTX 3090, 4090, A6000); AlexsJones/llmfit
   pull requests 755 and 778 (RTX 2080); dmatora/LLM-inference-speed-benchmarks issue 12 (RTX 3080);
   CambrianTech/continuum pull request 1627 (RTX 5090); noonghunna/club-3090 BENCHMARKS.md at 4a29ab5 (RTX 3090, hybrid
-  models). A power limit is not counted: at 230 of 370 W an RTX 3090 loses 29 to 42 % (club-3090).
+  models); llama-bench of 2024 and 2026 on RTX 3060 and 4090. A power limit is not counted: at 230 of 370 W an RTX 3090
+  loses 29 to 42 % (club-3090). Turing had no CUDA graphs before llama.cpp pull request 25749, and cloud hosts of a T4
+  are slow at starting kernels: 134 tokens/s of Gemma 3 1B (llcuda.github.io).
 - Mixtures of experts on a GPU: multimodalflow.net and smeltcore.com, 2026 (Qwen3-30B-A3B on RTX 3090, 3090 Ti);
   runaihome.com (RTX 4090); llama-bench on DGX Spark with gpt-oss-120b, 2026.
-- llama.cpp, HBM: the same benchmarks at aa72e0e (A100 SXM, H100 PCIe): far from the bandwidth, more so the smaller the
-  model. Pascal: llama.cpp pull request 4766 (P40).
-- vLLM: llmfit pull request 1046 (RTX 4090), club-3090 (RTX 3090), the DGX Spark page above.
+- llama.cpp, HBM: the benchmarks at aa72e0e (A100 SXM, H100 PCIe): far from the bandwidth, more so the smaller the
+  model; llama-bench of 2026 on H100 SXM (Qwen3.5 9B Q8_0) and A100 SXM (Qwen3-Next 80B-A3B) at both ends of the range.
+  Pascal: llama.cpp pull request 4766 (P40).
+- vLLM: llmfit pull request 1046 (RTX 4090), club-3090 (RTX 3090), johnmusgrave.com (A100 40GB), llama-benchy on DGX
+  Spark, treeru (RTX PRO 6000).
 - RAM: llama.cpp issue 34 (13900K with DDR5-6400, GCP c3), brand-o/normiebench issue 52 (Threadripper 3970X); experts in
   RAM beside a GPU: llmfit pull request 755 (i9-10900X), llama-bench on Quadro RTX 5000 with DDR5-4000, 2026-09.
 """
@@ -22,8 +26,8 @@ from typing import NamedTuple
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GpuSpec
 
-GDDR, HBM, OLD, RAM, LINK = "gddr", "hbm", "old", "ram", "link"
-"""Kinds of memory: of cards since Turing, of stacked memory, of cards before tensor cores, the host's, over PCIe."""
+GDDR, TURING, HBM, OLD, RAM, LINK = "gddr", "turing", "hbm", "old", "ram", "link"
+"""Kinds of memory: of cards since Ampere, of Turing, stacked, of cards before tensor cores, the host's, over PCIe."""
 
 
 class Span(NamedTuple):
@@ -47,14 +51,16 @@ class Rates(NamedTuple):
 
 
 LLAMA_CPP = {
-    GDDR: Rates(Span(0.68, 0.85), Span(0.78, 0.92), Span(0.06, 0.02), Span(0.11, 0.045)),
-    HBM: Rates(Span(0.50, 0.75), Span(0.55, 0.80), Span(0.12, 0.03), Span(0.15, 0.06)),
+    GDDR: Rates(Span(0.68, 0.90), Span(0.78, 0.93), Span(0.06, 0.02), Span(0.11, 0.045)),
+    TURING: Rates(Span(0.62, 0.88), Span(0.72, 0.93), Span(0.15, 0.02), Span(0.22, 0.045)),
+    HBM: Rates(Span(0.50, 0.80), Span(0.55, 0.85), Span(0.12, 0.02), Span(0.15, 0.045)),
     OLD: Rates(Span(0.45, 0.72), Span(0.60, 0.80), Span(0.10, 0.03), Span(0.20, 0.08)),
     RAM: Rates(Span(0.50, 0.80), Span(0.55, 0.85), Span(0.05, 0.01), Span(0.08, 0.02)),
 }
 VLLM = {
-    GDDR: Rates(Span(0.60, 0.85), Span(0.80, 0.93), Span(0.04, 0.01), Span(0.10, 0.03), Span(3.0, 0.5)),
-    HBM: Rates(Span(0.45, 0.75), Span(0.60, 0.85), Span(0.04, 0.01), Span(0.12, 0.03), Span(3.0, 0.5)),
+    GDDR: Rates(Span(0.60, 0.88), Span(0.80, 0.93), Span(0.04, 0.01), Span(0.10, 0.03), Span(3.0, 0.5)),
+    TURING: Rates(Span(0.45, 0.85), Span(0.70, 0.93), Span(0.08, 0.01), Span(0.15, 0.03), Span(4.0, 0.5)),
+    HBM: Rates(Span(0.45, 0.80), Span(0.60, 0.87), Span(0.04, 0.01), Span(0.12, 0.03), Span(3.0, 0.5)),
     OLD: Rates(Span(0.35, 0.70), Span(0.55, 0.80), Span(0.10, 0.03), Span(0.20, 0.06), Span(4.0, 1.0)),
     # Weights that vLLM leaves in RAM come over PCI Express for each token.
     LINK: Rates(Span(0.50, 0.85), Span(0.50, 0.85), Span(0, 0), Span(0, 0)),
@@ -80,4 +86,6 @@ def memory_kind(gpu: GpuSpec) -> str:
     """Return the kind of a GPU's memory, by its generation."""
     if gpu.capability in ((6, 0), (7, 0), (8, 0), (9, 0), (10, 0), (10, 3)):
         return HBM
+    if gpu.capability == (7, 5):
+        return TURING
     return OLD if gpu.capability < (7, 0) else GDDR
