@@ -7,18 +7,20 @@ work on different micro-batches at once, and of the weights that lie in RAM one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_graph
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import value
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import Arena, Block
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import Cells
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import Cells, Kinds
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph import Graph
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph_state import recur
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import CUDA, LlamaSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
 
 PIPELINE_COPIES = 4
 """``GGML_SCHED_MAX_COPIES`` of ``ggml/src/ggml-backend.cpp``."""
@@ -41,9 +43,15 @@ class Run:
     """Layers that a device computes, with what of their weights is copied from RAM for each operation."""
 
     layers: Sequence[Layer]
+    name: Hashable  # which layers of the model they are; runs of one model with the same name are equal
     matrix_copy: int = 0
     expert_copy: int = 0
     cache_copy: int = 0
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from other runs of the same model."""
+        return self.name, self.matrix_copy, self.expert_copy, self.cache_copy
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,46 @@ class Place:
     output_copy: int = 0  # bytes of an output matrix that is copied from RAM
 
     @property
-    def layers(self) -> list[Layer]:
-        """All of them."""
-        return [layer for run in self.runs for layer in run.layers]
+    def key(self) -> Hashable:
+        """What its layers take depends on this, beside the settings."""
+        return self.on_gpu, self.pipelined, self.arriving, tuple(run.key for run in self.runs)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the layers of a device read beside the hidden state."""
+
+    windows: bool  # some look back a window of tokens
+    everything: bool  # some look back at every token
+    indexed: int  # layers with an index
+    exchanged: int  # elements a token that state space layers exchange with the next device
+
+
+Known = dict[Hashable, Any]
+"""What was found about the layers of a model so far."""
+
+
+def _forget(_kinds: Kinds) -> Known:
+    return {}
+
+
+_known_of: IdentityCache[Kinds, Known] = IdentityCache(_forget)
+_MOST_KNOWN = 4096
+
+
+def _reads(place: Place, known: Known) -> Reads:
+    key = "reads", place.key
+    if key not in known:
+        layers = [layer for run in place.runs for layer in run.layers]
+        attentions = [layer.attention for layer in layers if layer.attention is not None]
+        known[key] = Reads(
+            any(attention.window for attention in attentions),
+            any(not attention.window for attention in attentions),
+            sum(1 for attention in attentions if attention.index_heads),
+            _exchanged(layers, place.arriving),
+        )
+    found: Reads = known[key]
+    return found
 
 
 def graph_of(shape: Shape, settings: LlamaSettings, cells: Cells, on_gpu: bool) -> Graph:
@@ -87,47 +132,65 @@ def graph_of(shape: Shape, settings: LlamaSettings, cells: Cells, on_gpu: bool) 
 
 
 def input_bytes(
-    graph: Graph, settings: LlamaSettings, window: int, layers: Sequence[Layer], value_row: int, on_gpu: bool
+    graph: Graph, settings: LlamaSettings, window: int, reads: Reads, value_row: int, *, on_gpu: bool
 ) -> int:
     """Return the inputs that a device reads: masks, and where new tokens go in the caches."""
     element = 4
     if settings.flash_attention:
         element = value(settings.build, "flash_mask_gpu_bytes" if on_gpu else "flash_mask_bytes")
-    attentions = [layer.attention for layer in layers if layer.attention is not None]
     places = graph.tokens * 8 * (1 if settings.flash_attention else 1 + value_row)
     if not value(settings.build, "cell_indexes"):
         places = 0
     total = graph.tokens * 64 + 4096
-    if any(attention.window for attention in attentions):
+    if reads.windows:
         total += graph.tokens * window * element + places
-    if any(not attention.window for attention in attentions):
+    if reads.everything:
         total += graph.tokens * graph.cells * element + places
-    if any(attention.index_heads for attention in attentions):
+    if reads.indexed:
         total += graph.tokens * graph.cells * element
-    if graph.rotate_k or graph.rotate_v:
-        total += 2**18
-    return total
+    return total + (2**18 if graph.rotate_k or graph.rotate_v else 0)
 
 
-def _zeros(graph: Graph, attentions: Sequence[Attention]) -> int:
-    """Return the constants that the index of each layer starts from (``src/llama-graph.cpp``, build_attn)."""
-    indexed = sum(1 for attention in attentions if attention.index_heads)
-    return indexed * min(graph.cells, llama_graph.INDEX_TOP_K) * graph.tokens * 4
-
-
-def device_bytes(shape: Shape, place: Place, settings: LlamaSettings, cells: Cells, value_row: int) -> int:
+def device_bytes(shape: Shape, kinds: Kinds, place: Place, settings: LlamaSettings, cells: Cells) -> int:
     """Return the compute buffer of a device."""
+    known = _known_of(kinds)
+    if len(known) > _MOST_KNOWN:
+        known.clear()
     graph = graph_of(shape, settings, cells, place.on_gpu)
     window = cells.window // cells.streams
     hidden = graph.embedding * graph.tokens * 4
-    inputs = input_bytes(graph, settings, window, place.layers, value_row, place.on_gpu)
-    zeros = _zeros(graph, [layer.attention for layer in place.layers if layer.attention is not None])
-    start = _start(graph, place, settings, inputs, zeros, hidden)
-    peak, before = _layers(graph, place, start, window)
+    reads = _reads(place, known)
+    inputs = input_bytes(graph, settings, window, reads, kinds.value_row, on_gpu=place.on_gpu)
+    # A constant that the index of each layer starts from (src/llama-graph.cpp, build_attn).
+    zeros = reads.indexed * min(graph.cells, llama_graph.INDEX_TOP_K) * graph.tokens * 4
+    start = _start(graph, place, settings, reads, inputs, zeros)
+    peak, before = _traced(graph, place, settings, start, window, known)
     if place.output:
-        peak = max(peak, _end(graph, shape, place, settings, before, start, window))
+        rows = settings.logit_rows
+        least = rows * (shape.vocab_size + 4 * graph.embedding) * 4 + place.output_copy + 2 * hidden + start.inputs[1]
+        if rows >= graph.tokens or least > peak:
+            peak = max(peak, _end(graph, shape, place, settings, before, start, window))
     peak = max(peak, start.inputs[1] + hidden) + _beside(shape, place, settings, hidden)
     return peak + peak // MARGIN + GPU_MARGIN if place.on_gpu else peak
+
+
+def _traced(
+    graph: Graph, place: Place, settings: LlamaSettings, start: Start, window: int, known: Known
+) -> tuple[int, Block]:
+    """Return what ``_layers`` returns, from what is known of the same layers at another context if that says it.
+
+    With flash attention and plain caches the context only moves what lies behind the inputs.
+    """
+    moves = graph.flash and graph.cached_f16 and not graph.expands and not start.indexed
+    here = (0, 0) if moves else (graph.cells, window)
+    rotates = graph.rotate_k, graph.rotate_v
+    key = "peak", place.key, here, settings.build, graph.tokens, graph.sequences, graph.flash, rotates
+    by = start.inputs[1] - llama_graph.STANDARD_INPUTS if moves else 0
+    if key not in known:
+        known[key] = _layers(graph, place, start.moved(by), window)
+    peak, before = known[key]
+    behind = start.inputs[0] + llama_graph.STANDARD_INPUTS
+    return peak + by, ((before[0] + by, before[1]) if before[0] >= behind else before)
 
 
 def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) -> int:
@@ -149,31 +212,43 @@ class Start:
     hidden: Block
     norm: Block | None  # made by the device before
     masks: Block  # of the inputs what nothing reads after the last layer's attention
+    indexed: bool
+
+    def moved(self, by: int) -> Start:
+        """Return the same with smaller inputs, and what lies behind them nearer."""
+        hidden = self.hidden
+        if hidden[0] >= sum(self.inputs):
+            hidden = hidden[0] - by, hidden[1]
+        return replace(self, inputs=(self.inputs[0], self.inputs[1] - by), hidden=hidden)
 
 
-def _start(graph: Graph, place: Place, settings: LlamaSettings, inputs: int, zeros: int, hidden: int) -> Start:
+def _start(graph: Graph, place: Place, settings: LlamaSettings, reads: Reads, inputs: int, zeros: int) -> Start:
+    hidden, indexed = graph.embedding * graph.tokens * 4, reads.indexed > 0
     if place.pipelined:
-        inputs = PIPELINE_COPIES * (inputs + place.arriving * hidden + _split_state(graph, place)) + zeros
-        return Start((0, inputs), (inputs, 0), (0, 0) if place.arriving > 1 else None, (0, 0))
+        exchanged = reads.exchanged * graph.tokens * 4
+        inputs = PIPELINE_COPIES * (inputs + place.arriving * hidden + exchanged) + zeros
+        return Start((0, inputs), (inputs, 0), (0, 0) if place.arriving > 1 else None, (0, 0), indexed)
     inputs += zeros
     if not place.on_gpu:
         embeddings = hidden * value(settings.build, "input_embeddings")
-        return Start((0, inputs + embeddings), (inputs + embeddings, hidden), None, (embeddings, inputs))
+        masks = embeddings, inputs
+        return Start((0, inputs + embeddings), (inputs + embeddings, hidden), None, masks, indexed)
     fixed = (hidden, inputs)
     if place.arriving > 1:
-        return Start(fixed, (hidden + inputs, hidden), (0, hidden), fixed)
-    return Start(fixed, (0, hidden), None, fixed)
+        return Start(fixed, (hidden + inputs, hidden), (0, hidden), fixed, indexed)
+    return Start(fixed, (0, hidden), None, fixed, indexed)
 
 
-def _split_state(graph: Graph, place: Place) -> int:
-    """Return what a state space layer exchanges with the next device, where the two begin each other's work."""
-    parts = [layer.recurrent for layer in place.layers if layer.recurrent is not None]
-    spaces = [part for part in parts if part.kind in ("mamba", "mamba2")]
-    if not spaces:
+def _exchanged(layers: Sequence[Layer], arriving: int) -> int:
+    """Return what state space layers exchange with the next device, where the two begin each other's work."""
+    parts = [layer.recurrent for layer in layers if layer.recurrent is not None]
+    part = next((part for part in parts if part.kind in ("mamba", "mamba2", "rwkv", "short_conv")), None)
+    if part is None:
         return 0
-    part = spaces[0]
+    if part.kind in ("rwkv", "short_conv"):
+        return 2 * arriving * part.inner
     product = 2 * part.inner + (2 * part.groups * part.state_dim + part.heads if part.kind == "mamba2" else 0)
-    return (part.inner + (product if place.arriving > 1 else 0)) * graph.tokens * 4
+    return part.inner + (product if arriving > 1 else 0)
 
 
 def _layers(graph: Graph, place: Place, start: Start, window: int) -> tuple[int, Block]:
@@ -269,7 +344,7 @@ def _end(
     """Return the bytes that the last layer takes when it is followed by the logits, with them."""
     rows, logits = settings.logit_rows, settings.logit_rows * shape.vocab_size * 4
     late = graph.architecture in PICKS_LATE or not value(settings.build, "picks_outputs")
-    if not place.layers:
+    if not place.runs or not place.runs[-1].layers:
         return place.output_copy + logits + sum(hidden) + sum(start.inputs)
     run = place.runs[-1]
     inside = replace(_copying(graph, run), inputs=start.inputs, masks=start.masks)
@@ -282,13 +357,12 @@ def _end(
     return max(top, ran.arena.peak)
 
 
-def host_bytes(
-    shape: Shape, settings: LlamaSettings, cells: Cells, layers: Sequence[Layer], value_row: int, pipelined: bool
-) -> int:
+def host_bytes(shape: Shape, kinds: Kinds, settings: LlamaSettings, cells: Cells, place: Place) -> int:
     """Return the compute buffer in RAM when every layer is on a GPU: inputs and embeddings."""
-    graph = graph_of(shape, settings, cells, False)
+    graph = graph_of(shape, settings, cells, on_gpu=False)
     hidden = graph.embedding * graph.tokens * 4
-    inputs = input_bytes(graph, settings, cells.window // cells.streams, layers, value_row, on_gpu=False)
+    reads, window = _reads(place, _known_of(kinds)), cells.window // cells.streams
+    inputs = input_bytes(graph, settings, window, reads, kinds.value_row, on_gpu=False)
     inputs += hidden * value(settings.build, "input_embeddings")
     slices = shape.per_layer_embedding_length * len(shape.layers) * graph.tokens * 4
-    return inputs * (PIPELINE_COPIES if pipelined else 1) + hidden + PER_LAYER_TENSORS * slices
+    return inputs * (PIPELINE_COPIES if place.pipelined else 1) + hidden + PER_LAYER_TENSORS * slices

@@ -93,8 +93,12 @@ class _Plan:
         layers = self.shape.draft_layers
         if not (self.settings.draft and layers and span.last > len(self.shape.layers)):
             return 0
-        place = Place((Run(layers),), output=True, on_gpu=True)
-        return llama_compute.device_bytes(self.shape, place, self.settings, self.cells, self.kinds.value_row)
+        place = Place((Run(layers, "draft"),), output=True, on_gpu=True)
+        return self.compute(place)
+
+    def compute(self, place: Place) -> int:
+        """Return the compute buffer of a device."""
+        return llama_compute.device_bytes(self.shape, self.kinds, place, self.settings, self.cells)
 
     def run(self, first: int, last: int, *, in_ram: bool, index: int) -> list[Run]:
         """Return layers as a GPU computes them, where their weights, or those of their experts, are in RAM."""
@@ -108,9 +112,10 @@ class _Plan:
             if copied and self.helps(index):
                 matrix, expert = self.sums.copies(self.shape.embedding_length, layers, begin, end)
                 cache = self.largest_cache(layers) if in_ram else 0
-                runs.append(Run(layers, matrix if in_ram else 0, expert, cache))
+                runs.append(Run(layers, (begin, end), matrix if in_ram else 0, expert, cache))
             else:
-                runs.append(Run(without_experts(layers) if copied else layers))
+                bare = copied and self.settings.cpu_expert_layers > begin
+                runs.append(Run(without_experts(layers) if bare else layers, (begin, end, bare)))
         return runs
 
 
@@ -165,10 +170,9 @@ def _gpu(plan: _Plan, index: int) -> DeviceBytes:
     arriving = value(settings.build, "arriving") if span.first and not helps else 1
     place = Place(tuple(runs), span.output or copied > 0, True, plan.pipelined, arriving, copied)
     if value(settings.build, "one_compute_buffer"):
-        place = Place((Run(plan.kinds.layers if index == 0 else ()),), output=index == 0, on_gpu=True)
-    compute = llama_compute.device_bytes(plan.shape, place, settings, plan.cells, plan.kinds.value_row)
-    if index and value(settings.build, "one_compute_buffer"):
-        compute = 0
+        place = Place((Run(plan.kinds.layers, "all"),), output=True, on_gpu=True)
+    idle = index and value(settings.build, "one_compute_buffer")
+    compute = 0 if idle else plan.compute(place)
     return DeviceBytes(
         f"GPU{index}",
         weights_bytes=_layer_weights(plan, span) + (output_bytes(plan.weights) if span.output else 0),
@@ -184,12 +188,12 @@ def _host(plan: _Plan) -> DeviceBytes:
     kv, recurrent = caches(shape, plan.kinds, span.first, span.last, plan.cells, settings)
     experts = sums.expert_bytes(span.last, min(settings.cpu_expert_layers, len(shape.layers)))
     output = plan.weights.output_bytes + plan.weights.output_norm_bytes if span.output else 0
-    arguments = settings, plan.cells
-    compute = llama_compute.host_bytes(shape, *arguments, plan.kinds.kinds, plan.kinds.value_row, plan.pipelined)
     if span.places or (experts and not plan.offloads):
-        layers = plan.kinds.layers[: min(span.last, len(shape.layers))] or plan.kinds.layers[: len(shape.layers)]
-        place = Place((Run(layers),), span.output, on_gpu=False)
-        compute = llama_compute.device_bytes(shape, place, *arguments, plan.kinds.value_row)
+        last = min(span.last, len(shape.layers)) or len(shape.layers)
+        compute = plan.compute(Place((Run(plan.kinds.layers[:last], (0, last)),), span.output, on_gpu=False))
+    else:
+        everything = Place((Run(plan.kinds.kinds, "kinds"),), output=False, on_gpu=False, pipelined=plan.pipelined)
+        compute = llama_compute.host_bytes(shape, plan.kinds, settings, plan.cells, everything)
     overhead = value(settings.build, "process") + value(settings.build, "vocabulary_entry") * shape.vocab_size
     overhead += value(settings.build, "cuda_host") if plan.gpus else 0
     layers_bytes = sums.layer_bytes(0, span.last, draft=settings.draft)

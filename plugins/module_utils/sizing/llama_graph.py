@@ -41,6 +41,8 @@ PARALLEL = frozenset(("cohere2", "cohere2moe", "command-r", "falcon", "gptneox",
 DOUBLE_UP = frozenset(("chatglm", "glm4", "phi3", "plamo2", "plamo3"))
 """Gate and up are one matrix, so the activation reads one tensor of twice the width."""
 
+STANDARD_INPUTS = 2**20
+"""Bytes of inputs to trace a layer with, where how many there are changes nothing but what they take themselves."""
 RESIDUAL_FIRST = frozenset(("jamba", "lfm2", "lfm2moe", "phi3"))
 """What a layer makes is added to the hidden state in place, not the other way round."""
 
