@@ -49,8 +49,12 @@ def machines(given: Any, rest: str = "") -> list[dict[str, Any]]:
         return _read(given)
     try:
         return _read(f"{given} {rest}")
-    except AnsibleFilterError:
-        return _read(given)
+    except AnsibleFilterError as whole:
+        # What follows may belong to another variable; if it does not help, the whole is what was meant.
+        try:
+            return _read(given)
+        except AnsibleFilterError:
+            raise whole from None
 
 
 def _read(given: Any) -> list[dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.llmhost.core.plugins.filter.machines import machines
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.intent import read_intent
 from ansible_collections.llmhost.core.plugins.module_utils.requirements import check_platform, check_requirements
@@ -74,3 +77,28 @@ def test_the_tiers_machines_meet_their_tiers() -> None:
 def test_what_runpod_rents_is_not_meant_by_the_gpu_alone() -> None:
     assert parse_hardware("RTX 4090")["virtualization"]["container"] == "none"
     assert parse_hardware("runpod rtx 4090")["virtualization"]["container"] == "docker"
+
+
+@pytest.mark.parametrize(
+    ("given", "rest", "says"),
+    [
+        ("2x", "RTX 3900", "'2x RTX 3900' is not understood. Did you mean RTX 3090"),
+        ("4x", "H1000, 64 GB", "'4x H1000' is not understood"),
+        ("2x RTX 3900", "", "'2x RTX 3900' is not understood"),
+        ("RTX", "3090; RTX 3900", "'RTX 3900' is not understood"),
+    ],
+)
+def test_a_phrase_that_ansible_cut_at_its_spaces_is_named_as_a_whole(given: str, rest: str, says: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=re.escape(says)):
+        machines(given, rest)
+
+
+def test_a_phrase_that_ansible_cut_at_its_spaces_is_read_as_a_whole() -> None:
+    (machine,) = machines("2x", "RTX 3090, 64 GiB RAM, 1 TB NVMe")
+    assert names(machine["host"]) == ["NVIDIA GeForce RTX 3090"] * 2
+    assert [machine["name"] for machine in machines("intermediate;", "aws g5.xlarge")] == [
+        "intermediate",
+        "aws g5.xlarge",
+    ]
+    # Words of another variable are left alone.
+    assert machines("intermediate", "and more")[0]["name"] == "intermediate"
