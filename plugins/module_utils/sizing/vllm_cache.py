@@ -23,6 +23,7 @@ WHOLE, WINDOW, CHUNK, STATE = "whole", "window", "chunk", "state"
 _BLOCK_TOKENS: Final = 16
 _LATENT_BLOCK_TOKENS: Final = 64
 _PACKED_LATENT_ROW: Final = 656  # vllm/v1/attention/backends/mla/flashmla_sparse.py: fp8_ds_mla
+_PADDED_HEAD: Final = 256
 _INDEX_SCALE_ELEMENTS: Final = 128
 # States kept in 32 bits whatever the model's type.
 _WIDE_STATES: Final = frozenset({"kda", "rwkv"})
@@ -213,11 +214,17 @@ def _attention_specs(attention: Attention, settings: VllmSettings) -> list[Cache
 def _latent_specs(attention: Attention, settings: VllmSettings) -> list[CacheSpec]:
     """One compressed row a token, whole on every rank; beside it the keys of the index, one byte an element and a
     scale for each 128 (vllm/model_executor/models/deepseek_v2.py, DeepseekV32IndexerCache)."""
+    constants = settings.constants
+    if not constants["latent_rows"]:
+        tokens = settings.block_size or _BLOCK_TOKENS
+        heads = kv_heads_per_rank(attention.heads, settings.tensor_parallel)
+        return [CacheSpec(WHOLE, tokens * heads * 2 * _PADDED_HEAD * settings.cell_bytes, tokens)]
     tokens = settings.block_size or _LATENT_BLOCK_TOKENS
     row = (attention.kv_lora_rank + attention.rope_dim) * settings.cell_bytes
     if attention.index_head_dim and settings.cell_bytes == 1:
         row = _PACKED_LATENT_ROW
-    specs = [CacheSpec(WHOLE, tokens * row, tokens)]
+    align = constants["latent_alignment"]
+    specs = [CacheSpec(WHOLE, tokens * (-(-row // align) * align), tokens)]
     if attention.index_head_dim:
         index = attention.index_head_dim + 4 * -(-attention.index_head_dim // _INDEX_SCALE_ELEMENTS)
         specs.append(CacheSpec(WHOLE, tokens * index, tokens))

@@ -152,6 +152,17 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     # Pages that a sequence holds of a recurrent state while prefixes are cached.
     VllmConstant("state_pages", "0.0", "2023-06", 1, "vllm/v1/kv_cache_interface.py, MambaSpec"),
     VllmConstant("state_pages", "0.15", "2026-01", 2, "vllm/v1/kv_cache_interface.py, mamba_cache_mode align"),
+    # Latent attention: 0 keys and values of every head, padded to 256; 1 one latent row, aligned to so many bytes. With
+    # absorption the products of its projections are kept too.
+    VllmConstant("latent_rows", "0.0", "2023-06", 0, "vllm/model_executor/models/deepseek_v2.py"),
+    VllmConstant("latent_rows", "0.7.1", "2025-02", 1, "vllm/config.py, use_mla"),
+    VllmConstant(
+        "latent_alignment", "0.0", "2023-06", 256, "VLLM_CUDA_MEM_ALIGN_KV_CACHE, vllm/worker/cache_engine.py"
+    ),
+    VllmConstant("latent_alignment", "0.8", "2025-03", 1, "vllm/v1/kv_cache_interface.py"),
+    VllmConstant("latent_absorbed", "0.0", "2023-06", 0, "no latent rows"),
+    VllmConstant("latent_absorbed", "0.7.1", "2025-02", 1, "VLLM_MLA_PERFORM_MATRIX_ABSORPTION, vllm/envs.py"),
+    VllmConstant("latent_absorbed", "0.8", "2025-03", 0, "vllm/v1/attention/backends/mla"),
     # A group is as large as the larger kind of layer if that is less than this many percent of the smaller.
     VllmConstant("group_percent", "0.0", "2023-06", 100, "vllm/v1/core/kv_cache_utils.py, min_num_layers"),
     VllmConstant("group_percent", "0.11.1", "2025-11", 125, "vllm/v1/core/kv_cache_utils.py"),

@@ -95,7 +95,6 @@ def _divided(stored: LayerWeights, settings: VllmSettings) -> int:
 
 
 def _layer_bytes(stored: LayerWeights, layer: Layer, shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> int:
-    ranks = max(settings.tensor_parallel, 1)
     matrices = layer_matrices(layer, shape.embedding_length, settings)
     stored = LayerWeights(
         loaded_bytes(stored.split_bytes, matrices.dense_elements, settings),
@@ -109,7 +108,7 @@ def _layer_bytes(stored: LayerWeights, layer: Layer, shape: Shape, settings: Vll
     if layer.attention is not None:
         if matrices.dense_elements:
             total += stored.split_bytes * matrices.repeated_elements // matrices.dense_elements
-        total += _latent_copies(layer.attention, ranks)
+        total += _latent_copies(layer.attention, shape.embedding_length, settings)
     return total
 
 
@@ -163,13 +162,17 @@ def _padded_experts(
     return LayerWeights(stored.split_bytes, stored.replicated_bytes, expert)
 
 
-def _latent_copies(attention: Attention, ranks: int) -> int:
+def _latent_copies(attention: Attention, hidden: int, settings: VllmSettings) -> int:
     """W_UK and W_UV, in 16 bits beside ``kv_b_proj`` (``process_weights_after_loading`` of MLA in
-    vllm/model_executor/layers/attention/mla_attention.py)."""
-    if attention.kind != LATENT:
+    vllm/model_executor/layers/attention/mla_attention.py); in 0.7 multiplied with the projections of queries and of
+    the output (vllm/attention/backends/mla/utils.py)."""
+    constants = settings.constants
+    if attention.kind != LATENT or not constants["latent_rows"]:
         return 0
     width = max(attention.head_dim_k - attention.rope_dim, 0) + attention.head_dim_v
-    return 2 * attention.kv_lora_rank * (attention.heads // ranks) * width
+    if constants["latent_absorbed"]:
+        width = (attention.q_lora_rank or hidden) + hidden
+    return 2 * attention.kv_lora_rank * (attention.heads // max(settings.tensor_parallel, 1)) * width
 
 
 def rotary_bytes(shape: Shape, classes: LayerClasses, settings: VllmSettings) -> int:
