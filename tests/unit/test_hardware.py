@@ -221,6 +221,7 @@ def test_the_form_is_that_of_host_info(tmp_path: Path) -> None:
         ("RTX 3090, 64 GB; RTX 4090, 64 GB", "A semicolon stands between machines"),
         ("RTZ 3090, 64 GB", "Did you mean RTX 3090"),
         ("Ryzen 7951X, 64 GB", "Did you mean Ryzen 9 7950X"),
+        ("RTX 3090 RTX 3090", "'RTX 3090 RTX 3090' is not understood"),
         ("RTX 3091", "'RTX 3091' is not understood. Did you mean RTX 3090"),
         ("intermediat", "Did you mean intermediate"),
         ("A100, 64 GB", "Write one of: A100-PCIE-40GB, A100 80GB PCIe, A100 SXM 40GB, A100 SXM 80GB"),

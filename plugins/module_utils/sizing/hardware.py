@@ -125,8 +125,10 @@ class _Phrase:
             self.bare_sizes.append(name)
             return
         number, bare = _count(name)
+        models = re.findall(r"\b[a-z]*\d{3,}", bare)
         try:
-            spec = find_gpu(bare)
+            # "RTX 3090 RTX 3090" are two without a comma, not one.
+            spec = find_gpu(bare) if len(set(models)) == len(models) else None
         except AmbiguousGpuError as several:
             choices = ", ".join(several.choices)
             raise HardwareError(f"{piece!r} may mean several GPUs. Write one of: {choices}.") from None
