@@ -129,6 +129,7 @@ FILES = [
     (known.QWEN3_30B_A3B, "Q4_K_M", 17.28),
     (known.deepseek_v3(), "Q4_K_M", 376.71),
     (known.gemma3(62, 5376, 32, 16, 21504), "Q4_K_M", 15.40),
+    (known.gemma3(62, 5376, 32, 16, 21504), "IQ4_XS", 13.747),
     (known.LLAMA_3_8B, "Q8_0", 7.95),
     (known.LLAMA_3_8B, "F16", 14.96),
     (known.LLAMA_3_8B, "BF16", 14.96),
@@ -149,6 +150,18 @@ FILES = [
 @pytest.mark.parametrize(("shape", "target", "gib"), FILES, ids=lambda value: str(value)[:12])
 def test_the_sum_is_that_of_published_files(shape: Shape, target: str, gib: float) -> None:
     assert weights_from_shape(shape, target).total_bytes / 2**30 == pytest.approx(gib, rel=0.001)
+
+
+def test_an_importance_matrix_changes_a_few_formats() -> None:
+    # Qwen3-32B: what ik_llama.cpp loaded of a file with 8 tensors of Q4_1.
+    assert weights_from_shape(known.QWEN3_32B, "Q4_0", imatrix=True).total_bytes / MIB == pytest.approx(
+        17830.96, abs=0.05
+    )
+    for name in BASES:
+        with_matrix, without = (
+            weights_from_shape(known.LLAMA_2_7B, name, GGUF, imatrix=given) for given in (True, False)
+        )
+        assert (with_matrix == without) is (name not in ("IQ3_XXS", "IQ4_NL", "IQ4_XS", "Q4_0", "Q5_0"))
 
 
 def test_the_groups_are_where_the_engines_put_them() -> None:

@@ -3,7 +3,7 @@
 The rules are those of ``src/llama-quant.cpp`` (as in llama-cpp-python 0.3.36) and, for what is never quantised, of
 ``conversion/base.py``. Files that were made before 2024 may differ in a few tensors. What a publisher chose by hand
 cannot be known from the name: Unsloth's ``UD-`` and ``_XL``, other tools' mixes, ``--tensor-type``. An importance
-matrix changes the types of a few formats; it is assumed where the format needs one.
+matrix changes the types of a few formats (IQ3_XXS, IQ4_NL, IQ4_XS, Q4_0, Q5_0).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ BASES = {
     "Q2_0": "Q2_0",
 }  # fmt: skip
 FLOATS = ("F32", "F16", "BF16")
-NEEDS_IMATRIX = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "Q2_K_S"}
+# The quantiser refuses these without an importance matrix, or nobody publishes them without.
+MADE_WITH_IMATRIX = {
+    "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS", "IQ4_NL", "IQ4_XS", "Q2_K_S",
+}  # fmt: skip
 
 _LOWEST = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"}
 _IQ2_LARGE = {"IQ2_S", "IQ2_M"}
