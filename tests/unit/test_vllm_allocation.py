@@ -250,6 +250,31 @@ def test_pages_are_those_of_the_log() -> None:
     assert blocks / kimi.blocks_needed(120000, 64000) == pytest.approx(2.48, abs=0.01)
 
 
+def test_windows_by_version() -> None:
+    """What a sliding layer keeps while a prompt is computed, in blocks of 16 tokens."""
+    gemma = MODELS["gemma-3-27b"]()
+
+    def needed(version: str, **chosen: Any) -> int:
+        plan = allocate_vllm(*gemma, VllmSettings(131072, version=version, max_num_batched_tokens=2048, **chosen), H100)
+        return plan.needed_bytes // plan.block_bytes
+
+    window = -(-(1023 + 2048) // 16) + 1
+    assert needed("0.19.0") == 131072 // 16 + 6 * window
+    # Two steps are under way at once since 0.26; before 0.9.2 every layer stored every token.
+    assert needed("0.33.0") == 131072 // 16 + 6 * (-(-(1023 + 4096) // 16) + 1)
+    assert needed("0.8.5") == needed("0.19.0", hybrid_cache=False) == 131072 // 16
+
+
+def test_latent_attention_by_version() -> None:
+    """Bytes a token and layer of DeepSeek-V2-Lite: 16 heads padded to 256, rows of 1,280, rows of 1,152 bytes."""
+    attention = Attention(LATENT, 16, 1, 192, 128, kv_lora_rank=512, rope_dim=64)
+    shape = Shape("deepseek_v2", 2048, 102400, 163840, (Layer(attention, None, FeedForward(length=10944)),) * 27)
+    weights = Weights(1, 1, 1, 1, (LayerWeights(1, 1, 1),) * 27)
+    for version, row in (("0.6.4", 16384), ("0.7.2", 1280), ("0.19.0", 1152)):
+        found = layout((shape, weights), VllmSettings(8192, version=version))
+        assert found.block_bytes[0] == found.block_tokens * row * 27
+
+
 def test_engine_before_v1() -> None:
     """Llama-3.1-8B on an RTX 3090, vLLM 0.6.4 (vLLM issue 10517): 20k starts, 29k does not, 45k does."""
     verdicts = {}

@@ -95,7 +95,7 @@ class VllmAllocation:
 
     def blocks_hold(self, tokens: int) -> bool:
         """Whether the pool holds one request of so many tokens."""
-        return self.layout.blocks_needed(max(tokens, 1), self.batch.tokens) <= self.blocks
+        return self.layout.blocks_needed(max(tokens, 1), self.batch.in_flight) <= self.blocks
 
     @property
     def bytes_per_token(self) -> float:
@@ -149,7 +149,7 @@ def _allocate(shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmG
     ranks = _ranks(shape, weights, classes, settings, gpu, step, stages)
     blocks = layout.blocks([rank.pool_bytes for rank in ranks])
     block_bytes = max(layout.block_bytes, default=0)
-    needed = layout.blocks_needed(max(settings.max_model_len, 1), step.tokens)
+    needed = layout.blocks_needed(max(settings.max_model_len, 1), step.in_flight)
     concurrency = blocks / needed if needed else 0.0
     by_concurrency = bool(settings.constants["tokens_by_concurrency"])
     return VllmAllocation(
@@ -163,7 +163,7 @@ def _allocate(shape: Shape, weights: Weights, settings: VllmSettings, gpu: VllmG
         needed_bytes=needed * block_bytes,
         cache_tokens=int(concurrency * settings.max_model_len) if by_concurrency else layout.cached_tokens(blocks),
         max_concurrency=concurrency,
-        max_context=_max_context(shape.context_length, layout, blocks, step.tokens),
+        max_context=_max_context(shape.context_length, layout, blocks, step.in_flight),
         verdict=STARTS,
         message="",
         host_bytes=host_bytes(settings),
@@ -206,11 +206,11 @@ def _outside(shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> tuple[int, i
     return constants[f"non_torch_1{kind}"] + odd, constants[f"context_1{kind}"]
 
 
-def _max_context(most: int, layout: CacheLayout, blocks: int, step_tokens: int) -> int:
+def _max_context(most: int, layout: CacheLayout, blocks: int, in_flight: int) -> int:
     """The largest context whose blocks fit, found as ``_estimate_max_model_len_from_groups`` does."""
     if not layout.groups:
         return max(most, 0)
-    return largest(lambda length: layout.blocks_needed(length, step_tokens) <= blocks, 1, most) or 0
+    return largest(lambda length: layout.blocks_needed(length, in_flight) <= blocks, 1, most) or 0
 
 
 def _max_context_of_old_engine(
@@ -224,7 +224,7 @@ def _max_context_of_old_engine(
 
     if most > CHUNKED_OVER and starts(CHUNKED_OVER + 1):
         chunked = _allocate(shape, weights, replace(settings, max_model_len=most), gpu)
-        return _max_context(most, found.layout, chunked.blocks, chunked.batch.tokens)
+        return _max_context(most, found.layout, chunked.blocks, chunked.batch.in_flight)
     return largest(starts, 1, min(most, CHUNKED_OVER)) or 0
 
 

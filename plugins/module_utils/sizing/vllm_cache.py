@@ -41,15 +41,15 @@ class CacheSpec:
     window: int = 0
     pages: int = 1  # of a state: pages a sequence holds
 
-    def pages_needed(self, tokens: int, batch_tokens: int) -> int:
+    def pages_needed(self, tokens: int, in_flight: int) -> int:
         """Return the pages that a sequence of ``tokens`` takes while it is computed (``max_memory_usage_bytes`` in
         vllm/v1/kv_cache_interface.py)."""
         if self.kind == STATE:
             return self.pages
         if self.kind == WINDOW:
-            return -(-min(self.window - 1 + batch_tokens, tokens) // self.block_tokens) + 1
+            return -(-min(self.window - 1 + in_flight, tokens) // self.block_tokens) + 1
         if self.kind == CHUNK:
-            tokens = min(self.window + batch_tokens, tokens)
+            tokens = min(self.window + in_flight, tokens)
         return -(-tokens // self.block_tokens)
 
 
@@ -74,9 +74,9 @@ class CacheLayout:
         """Tokens in the smallest block."""
         return min((group.spec.block_tokens for group in self.groups), default=_BLOCK_TOKENS)
 
-    def blocks_needed(self, tokens: int, batch_tokens: int) -> int:
+    def blocks_needed(self, tokens: int, in_flight: int) -> int:
         """Return the blocks that one sequence of ``tokens`` takes."""
-        return sum(group.number * group.spec.pages_needed(tokens, batch_tokens) for group in self.groups)
+        return sum(group.number * group.spec.pages_needed(tokens, in_flight) for group in self.groups)
 
     def blocks(self, pools: Sequence[int]) -> int:
         """Return the blocks that fit in the pools of the stages; all ranks have as many as the smallest."""
@@ -106,7 +106,9 @@ def cache_layout(
             for spec in layer_specs(layer, settings, shape.architecture):
                 counts.setdefault(spec, [0] * len(stages))[-1] += 1
     state = sum(spec.page_bytes * sum(on) for spec, on in counts.items() if spec.kind == STATE)
-    if not (settings.hybrid_cache and settings.constants["hybrid_groups"]):
+    constants = settings.constants
+    grouped = settings.hybrid_cache and bool(constants["hybrid_groups"])
+    if not grouped or (not constants["chunked_groups"] and any(spec.kind == CHUNK for spec in counts)):
         counts = _unwindowed(counts)
     if not counts:
         return CacheLayout((), tuple(0 for _ in stages))

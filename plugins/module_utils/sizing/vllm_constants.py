@@ -152,6 +152,12 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     # Pages that a sequence holds of a recurrent state while prefixes are cached.
     VllmConstant("state_pages", "0.0", "2023-06", 1, "vllm/v1/kv_cache_interface.py, MambaSpec"),
     VllmConstant("state_pages", "0.15", "2026-01", 2, "vllm/v1/kv_cache_interface.py, mamba_cache_mode align"),
+    # Whether layers of chunked attention (Llama 4) take part in that; else every layer stores every token.
+    VllmConstant("chunked_groups", "0.0", "2023-06", 0, "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"),
+    VllmConstant("chunked_groups", "0.14", "2026-01", 1, "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"),
+    # Steps that may be under way at once, whose tokens a window keeps.
+    VllmConstant("steps_in_flight", "0.0", "2023-06", 1, "vllm/v1/kv_cache_interface.py, SlidingWindowSpec"),
+    VllmConstant("steps_in_flight", "0.26", "2026-07", 2, "vllm/config/vllm.py, max_in_flight_tokens"),
     # Latent attention: 0 keys and values of every head, padded to 256; 1 one latent row, aligned to so many bytes. With
     # absorption the products of its projections are kept too.
     VllmConstant("latent_rows", "0.0", "2023-06", 0, "vllm/model_executor/models/deepseek_v2.py"),

@@ -138,10 +138,11 @@ _LAST_BEFORE_V1: Final = "0.7.3"
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step may hold."""
+    """What one step may hold, and the tokens of all steps that may be under way at once."""
 
     tokens: int
     sequences: int
+    in_flight: int
 
 
 def batch(settings: VllmSettings, gpu: VllmGpu) -> Batch:
@@ -154,7 +155,10 @@ def batch(settings: VllmSettings, gpu: VllmGpu) -> Batch:
     tokens = settings.max_num_batched_tokens or _default_tokens(settings, gpu, sequences)
     if settings.max_num_seqs is None and settings.constants["sequences_bound_by_tokens"]:
         sequences = min(sequences, tokens)
-    return Batch(max(1, tokens), max(1, sequences))
+    steps = settings.constants["steps_in_flight"]
+    if steps > 1:
+        steps += max(settings.pipeline_parallel, 1) - 1
+    return Batch(max(1, tokens), max(1, sequences), max(1, tokens) * steps)
 
 
 def _is_large(settings: VllmSettings, gpu: VllmGpu) -> bool:
