@@ -18,6 +18,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.quantization import (
     same_label,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.safetensors import SafetensorsHeader
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_quantization import target_of_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import form_of
@@ -26,14 +27,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.tensor_groups 
     weights_from_gguf,
     weights_from_safetensors,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import tower_from_config, with_tower
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
 
 SCHEMA = 2
 GGUF, SAFETENSORS = "gguf", "safetensors"
-
-# What a config.json calls the type of its numbers -> the target to compute weights for.
-TARGETS = {"bfloat16": "BF16", "float16": "FP16", "half": "FP16", "float32": "F32", "float8_e4m3fn": "FP8"}
 
 
 @dataclass(frozen=True)
@@ -152,21 +151,28 @@ class Model:
     def from_config(cls, config: Mapping[str, Any], data: bytes, where: str, target: str) -> Model:
         """Compute a model from its ``config.json`` alone, as if it were quantised as ``target``.
 
-        Without a target its numbers are those that the config names, else bf16. Its one file is what it would be.
+        Without a target it is the checkpoint that the config describes. Its one file is what it would be.
         """
-        wanted = target or _method(config) or TARGETS.get(_dtype(config), "BF16")
-        form = form_of(wanted)
+        wanted = target or target_of_config(config)
+        form = form_of(target) if target else SAFETENSORS
         shape = shape_from_config(config, where, gguf=form == GGUF)
         weights = weights_from_shape(shape, wanted, form)
+        tower = tower_from_config(config)
+        projectors: tuple[Projector, ...] = ()
+        if tower and form == GGUF:  # llama.cpp has it in a file of its own, which it loads beside the model
+            weighed = with_tower(weights, tower).projector_bytes
+            projectors = (Projector(f"mmproj-{shape.architecture}-F16.gguf", weighed),)
+        elif tower:
+            weights = with_tower(weights, tower)
+            shape = replace(shape, doubts=(*shape.doubts, tower.doubt)) if tower.doubt else shape
         label = normal_label(wanted) if form == GGUF else wanted.upper()
-        name = shape.architecture
         return cls(
             format=form,
             quantization=label,
             name=_text(config.get("_name_or_path")),
             shape=shape,
             weights=weights,
-            files=(ModelFile(f"{name}-{label}.{form}", weights.total_bytes),),
+            files=(ModelFile(f"{shape.architecture}-{label}.{form}", weights.total_bytes),),
             chat_template=False,
             header_digest=_digest([(data, len(data))]),
             header_bytes=len(data),
@@ -174,6 +180,7 @@ class Model:
             tensor_types={label: weights.total_bytes},
             planned_only=True,
             pinned=bool(target),
+            projectors=projectors,
         )
 
     def as_dict(self, request: Mapping[str, str]) -> dict[str, Any]:
@@ -264,15 +271,6 @@ def _method(config: Mapping[str, Any]) -> str:
     settings = config.get("quantization_config")
     method = _text(settings.get("quant_method")) if isinstance(settings, dict) else None
     return (method or "").upper()
-
-
-def _dtype(config: Mapping[str, Any]) -> str:
-    nested = config.get("text_config")
-    for part in (config, nested if isinstance(nested, dict) else {}):
-        found = part.get("dtype") or part.get("torch_dtype")
-        if isinstance(found, str):
-            return found
-    return ""
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_families import DRAFTS_IN_GGUF, FAMILIES
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_names import (
+    ARCHITECTURES,
+    DRAFT_IN_CACHE,
+    WITHOUT_CACHE,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_recurrent import HYBRID, PURE
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_window import WINDOWED
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,3 +145,8 @@ def test_any_change_ends_in_a_shape_or_a_clear_error(sample: Sample, change: dic
         return
     assert 0 < len(shape.layers) <= 4096
     assert Shape.from_facts(shape.as_dict()) == shape
+
+
+def test_every_name_of_gguf_is_one_that_llama_cpp_has() -> None:
+    assert {family.gguf for family in FAMILIES.values()} - {""} <= ARCHITECTURES
+    assert ARCHITECTURES >= DRAFTS_IN_GGUF | DRAFT_IN_CACHE | WITHOUT_CACHE | set(WINDOWED) | HYBRID | PURE

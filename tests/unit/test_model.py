@@ -338,6 +338,30 @@ def test_a_config_alone_is_planned_for(tmp_path: Path, target: str, form: str, q
     }
 
 
+SIGLIP = {
+    "model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+    "num_attention_heads": 16, "image_size": 896, "patch_size": 14,
+}  # fmt: skip
+
+
+def test_a_tower_for_pictures_is_part_of_a_checkpoint_and_beside_a_gguf(tmp_path: Path) -> None:
+    text = {**CONFIG, "model_type": "gemma3_text", "sliding_window": 1024}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "gemma3", "text_config": text, "vision_config": SIGLIP}))
+    checkpoint, quantised = planned(path), planned(path, ":Q4_K_M")
+    tower = checkpoint["weights"]["projector_bytes"]
+    assert tower / 2e6 == pytest.approx(420, rel=0.05), "millions of parameters"
+    assert (checkpoint["projectors"], quantised["weights"]["projector_bytes"]) == ([], 0)
+    assert quantised["projectors"] == [{"name": "mmproj-gemma3-F16.gguf", "size_bytes": tower}]
+
+
+def test_a_config_that_says_how_it_is_quantised(tmp_path: Path) -> None:
+    settings = {"quant_method": "awq", "bits": 4, "group_size": 128}
+    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "quantization_config": settings}))
+    model = planned(tmp_path / "config.json")
+    assert (model["format"], model["quantization"]) == ("safetensors", "AWQ")
+
+
 def test_a_target_that_nobody_knows(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(ModelError) as caught:

@@ -203,9 +203,11 @@ def _minimax(fields: Fields, count: int) -> list[str]:
 
 SPECIAL: dict[str, Callable[[Fields, int], list[str]]] = {
     "bailing_hybrid": _bailing,
+    "bailing_moe_linear": _bailing,
     "cohere2_moe": _cohere2_moe,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
+    "mimo_v2": _mimo,
     "mimo_v2_flash": _mimo,
     "minimax": _minimax,
     "muse_glimmer": _muse,
