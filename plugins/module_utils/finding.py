@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 Level = Literal["error", "warning", "info"]
@@ -25,7 +25,7 @@ class Finding:
 
     def as_dict(self) -> dict[str, str]:
         """Return the finding as the plain dict that modules and the plan carry."""
-        return dict(asdict(self))
+        return {"level": self.level, "code": self.code, "message": self.message, "remedy": self.remedy}
 
 
 def error(code: str, message: str, remedy: str = "") -> Finding:

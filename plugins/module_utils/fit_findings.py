@@ -103,7 +103,7 @@ def _offload(host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit) -> Fi
     else:
         moved = f"the experts of {fit.cpu_expert_layers} of {fit.places - 1} layers go"
     message = (
-        f"{_name(sized, intent)} with weights of {format_gib(sized.sizes.weights.total_bytes)} and a context of "
+        f"{_name(sized, intent)} with weights of {format_gib(sized.sizes.weights_bytes)} and a context of "
         f"{fit.context} does not fit in {room} without offload: {moved} to RAM, which is slower."
     )
     return warning("memory.offload", message, "Choose a smaller quantisation or a shorter context to avoid it.")
@@ -117,7 +117,7 @@ def _does_not_fit(
         need, room = fit.allocation.vram_bytes, sum(fit.usable_bytes)
         message = (
             f"{name} needs {format_gib(need)} of VRAM with a context of {fit.context} "
-            f"({format_gib(sized.sizes.weights.total_bytes)} are weights); this host has {len(host.gpus)} GPU(s) with "
+            f"({format_gib(sized.sizes.weights_bytes)} are weights); this host has {len(host.gpus)} GPU(s) with "
             f"{format_gib(room)} usable, and RAM for {format_gib(fit.ram_usable_bytes)} of the rest."
         )
     else:

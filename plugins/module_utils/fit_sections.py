@@ -104,7 +104,7 @@ def _alternative(way: Way) -> dict[str, Any]:
         "context": fit.context,
         "parallel": fit.parallel,
         "kv_cache_type": fit.cache_type,
-        "weights_bytes": way.sizes.weights.total_bytes,
+        "weights_bytes": way.sizes.weights_bytes,
         "devices": [
             {"name": row["name"], "need_bytes": row["need_bytes"], "usable_bytes": row["usable_bytes"]}
             for row in _rows(fit, [""] * len(fit.gpus))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import marshal
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Gpu, HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent
@@ -22,6 +26,25 @@ _GRAIN = 64 * MIB
 
 # Generation of PCI Express by its gigatransfers a second.
 _GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
+
+
+_known: OrderedDict[bytes, HostFacts] = OrderedDict()
+_KEPT = 64
+
+
+def host_facts(facts: Mapping[str, Any]) -> HostFacts:
+    """Return the facts as the planner reads them; those of the last hosts are remembered, for plans of many models."""
+    plain: Any = facts
+    try:
+        key = marshal.dumps(plain, 2)
+    except ValueError:  # Ansible's own kinds of text, or facts that are no plain data
+        return HostFacts.from_facts(facts)
+    found = _known.get(key)
+    if found is None:
+        found = _known[key] = HostFacts.from_facts(facts)
+        while len(_known) > _KEPT:
+            _known.popitem(last=False)
+    return found
 
 
 def room_of_host(host: HostFacts, swap_budget: int, ram_bandwidth: int = 0) -> Room:

@@ -24,6 +24,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.finding import Findin
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.host_room import (
     choose_accelerator,
+    host_facts,
     machines,
     room_of_host,
     usable_ram,
@@ -57,7 +58,7 @@ def plan(
     ``missing_files`` are the certificates that the variables name and that the controller does not have. ``what_if``:
     the host need not exist, so what this release cannot install yet is no error.
     """
-    facts = HostFacts.from_facts(host)
+    facts = host_facts(host)
     intent, findings = read_intent(variables)
     findings += _check_files(missing_files)
     accelerator = choose_accelerator(facts, intent)

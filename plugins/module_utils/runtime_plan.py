@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import json
@@ -68,15 +69,20 @@ def cmake_options(cpu: Cpu) -> dict[str, str]:
 
 def archive_name(host: HostFacts, cmake: dict[str, str]) -> str:
     """Return the name of the built archive: same name, same content."""
+    return _archive_name(host.codename, host.machine, tuple(cmake.items()))
+
+
+@functools.lru_cache(maxsize=256)
+def _archive_name(codename: str, machine: str, cmake: tuple[tuple[str, str], ...]) -> str:
     key = {
         "version": VERSION,
         "sha256": SDIST_SHA256,
-        "codename": host.codename,
-        "architecture": host.machine,
-        "cmake": cmake,
+        "codename": codename,
+        "architecture": machine,
+        "cmake": dict(cmake),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return f"{LLAMA_CPP}-{VERSION}-{host.codename}-{host.machine}-cpu-{digest[:12]}"
+    return f"{LLAMA_CPP}-{VERSION}-{codename}-{machine}-cpu-{digest[:12]}"
 
 
 def served_name(model: ModelFacts) -> str:

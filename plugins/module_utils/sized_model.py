@@ -20,10 +20,11 @@ _KEPT = 128
 
 @dataclass(frozen=True)
 class SizedModel:
-    """A model's facts, and the model in all its sizes."""
+    """A model's facts, and the model in all its sizes; ``complete``: its header told what memory depends on."""
 
     facts: ModelFacts
     sizes: ModelSizes
+    complete: bool
 
     @classmethod
     def from_facts(cls, model: Mapping[str, Any]) -> SizedModel:
@@ -38,15 +39,14 @@ class SizedModel:
             files_bytes=facts.total_bytes,
             largest_file_bytes=record.integer(model, "largest_file_bytes"),
         )
-        return cls(facts, sizes)
+        return cls(facts, sizes, _is_complete(sizes))
 
-    @property
-    def complete(self) -> bool:
-        """Whether the header told what memory depends on."""
-        shape = self.sizes.shape
-        attention = [layer.attention for layer in shape.layers if layer.attention is not None]
-        sizes = all(one.head_dim_k or one.kv_lora_rank for one in attention)
-        return bool(shape.layers and self.sizes.weights.total_bytes and shape.context_length and sizes)
+
+def _is_complete(sizes: ModelSizes) -> bool:
+    shape = sizes.shape
+    attention = [layer.attention for layer in shape.layers if layer.attention is not None]
+    known = all(one.head_dim_k or one.kv_lora_rank for one in attention)
+    return bool(shape.layers and sizes.weights_bytes and shape.context_length and known)
 
 
 def _variants(model: Mapping[str, Any]) -> tuple[Variant, ...]:

@@ -154,7 +154,7 @@ def _conversion(problem: Problem) -> Iterator[Way]:
             continue
         fit = solve(other, LLAMA_CPP, problem.room, problem.want._replace(cache_type=None))
         if problem.better(fit):
-            text = f"a GGUF of the model in {target} (about {format_gib(other.weights.total_bytes)}), with llama.cpp"
+            text = f"a GGUF of the model in {target} (about {format_gib(other.weights_bytes)}), with llama.cpp"
             loss = max(0.1, quality_loss(target_bits) - quality_loss(bits))
             yield Way(QUANTISATION, text, loss, fit, other, problem.room)
             return

@@ -34,12 +34,13 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import (
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import Choice, LlamaModel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.search import largest, smallest
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.search import grid, largest, smallest
 
 AUTO_STEP, CELL_STEP = 1024, 256
 """A context that the planner chooses is a multiple of the first; the largest that fits is one of the second."""
 DEFAULT_CELLS, SMALLER_CELLS = "f16", "q8_0"
-_MOST_SEQUENCES = 256
+# More at once than anybody serves: with a part in RAM, and from GPUs.
+_MOST_IN_RAM, _MOST_SEQUENCES = 64, 256
 
 Find = Callable[[int, int, str], Choice | None]
 """From context, parallel sequences and cell type to the settings that fit with them."""
@@ -233,19 +234,31 @@ class _Search:
     def _reach(self, find: Find, choice: Choice) -> _Reach:
         """Return how far context and parallelism go, each with the rest of the choice as it is."""
         cells, most = choice.cache_type, max(self.model.shape.context_length, choice.context)
-        context = largest(lambda size: find(size, choice.parallel, cells) is not None, choice.context, most, CELL_STEP)
+        # What RAM decides differs from host to host: steps of 2 %, so that hosts share what was computed.
+        by_ram = find in (self._in_ram, self._in_ram_and_swap, self._offloaded_somehow)
+        sizes = grid(choice.context, most, CELL_STEP) if by_ram else None
+
+        def holds(size: int) -> bool:
+            return find(size if sizes is None else sizes[size], choice.parallel, cells) is not None
+
+        if sizes is None:
+            context = largest(holds, choice.context, most, CELL_STEP) or choice.context
+        else:
+            context = sizes[largest(holds, 0, len(sizes) - 1) or 0]
         # With a part in RAM each number would take a search; what fits with all of it there is enough to know.
         wider = self._all_in_ram if find == self._offloaded_somehow else find
         parallel = largest(
-            lambda count: wider(choice.context, count, cells) is not None, choice.parallel, _MOST_SEQUENCES
+            lambda count: wider(choice.context, count, cells) is not None,
+            choice.parallel,
+            max(choice.parallel, _MOST_IN_RAM if by_ram else _MOST_SEQUENCES),
         )
         ends = (
             choice,
-            find(context or choice.context, choice.parallel, cells),
+            find(context, choice.parallel, cells),
             wider(choice.context, parallel or choice.parallel, cells),
         )
         in_ram = max(self._in_ram_of(end) for end in ends if end is not None)
-        return _Reach(context or choice.context, parallel or choice.parallel, in_ram)
+        return _Reach(context, parallel or choice.parallel, in_ram)
 
     def _more_parallel(self, choice: Choice, find: Find) -> Choice:
         most = largest(lambda count: find(choice.context, count, choice.cache_type) is not None, 1, MOST_PARALLEL)

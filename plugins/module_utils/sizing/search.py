@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 Fits = Callable[[int], bool]
@@ -64,3 +65,12 @@ def smallest(fits: Fits, least: int, most: int, guess: int | None = None) -> int
         else:
             least = middle + 1
     return most
+
+
+@functools.lru_cache(maxsize=256)
+def grid(least: int, most: int, step: int) -> tuple[int, ...]:
+    """Return ``least``, multiples of ``step`` that are at most 2 % or one step apart, and ``most``."""
+    found = [least]
+    while (following := max(found[-1] // step + 1, found[-1] * 51 // 50 // step) * step) < most:
+        found.append(following)
+    return (*found, most) if most > least else (least,)

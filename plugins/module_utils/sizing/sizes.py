@@ -42,6 +42,7 @@ class ModelSizes:
         self.variants = variants
         self.files_bytes = files_bytes or weights.total_bytes
         self.largest_file_bytes = largest_file_bytes or self.files_bytes
+        self.weights_bytes = weights.total_bytes
         self.layers_bytes = sum(layer.total_bytes for layer in weights.layers)
         self.llama = LlamaModel(shape, weights)
         self.vllm = VllmModel(shape, weights)
@@ -53,7 +54,7 @@ class ModelSizes:
     @property
     def bits_per_weight(self) -> float:
         """What a parameter takes on average; 0 where their number is not known."""
-        return self.weights.total_bytes * 8 / self.weights.parameters if self.weights.parameters else 0.0
+        return self.weights_bytes * 8 / self.weights.parameters if self.weights.parameters else 0.0
 
     def other(self, variant: Variant) -> ModelSizes:
         """Return the same model in another quantisation: every tensor in proportion to the size of the files.
