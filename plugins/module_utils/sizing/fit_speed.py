@@ -27,6 +27,7 @@ def expected_speed(sizes: ModelSizes, fit: Fit, room: Room) -> SpeedRange | None
     key = (
         *(fit.engine, gpus, room.ram_bandwidth, fit.gpu_layers, fit.cpu_expert_layers, fit.split, fit.cache_type),
         *(fit.tensor_parallel, fit.pipeline_parallel, fit.cpu_offload_bytes, min(fit.context, TOKENS_BEFORE)),
+        fit.ram_missing_bytes,
     )
     if key not in sizes.speeds:
         sizes.speeds[key] = _Reader(sizes, fit, gpus, room.ram_bandwidth).speed()
@@ -63,14 +64,14 @@ class _Reader:
             read = self._layers(span.first, min(span.last, layers), span.output)
             experts = self._layers(span.first, min(span.last, fit.cpu_expert_layers, layers), False)
             moved = experts.routed_bytes
-            read = Read(
-                read.weights_bytes - moved, read.routed_bytes - moved, read.cache_bytes, read.layers, read.heavy_layers
-            )
+            read = read.without(Read(moved, moved))
             if moved:
                 in_ram = in_ram + Read(moved, moved, 0, 0, experts.heavy_layers)
             yield self._gpu(f"GPU{number}", gpu, read)
         if in_ram.total_bytes:
-            yield self._ram(in_ram)
+            in_swap = self._swapped(in_ram)
+            yield self._ram(in_ram.without(in_swap))
+            yield DeviceRead.of_swap(in_swap)
 
     def _vllm(self) -> Iterator[DeviceRead | None]:
         """Ranks of a stage read at once, stages one after the other; what is in RAM is read over PCI Express."""
@@ -85,10 +86,14 @@ class _Reader:
             )
             offloaded = min(fit.cpu_offload_bytes, read.weights_bytes)
             if offloaded:
-                routed = min(read.routed_bytes, read.weights_bytes - offloaded)
-                read = Read(read.weights_bytes - offloaded, routed, read.cache_bytes, read.layers, read.heavy_layers)
+                read = read.without(Read(offloaded))
                 yield DeviceRead.of_link(Read(offloaded), slowest.pcie_gen, slowest.lanes, fit.tensor_parallel)
             yield self._gpu(f"GPU{fit.gpus[number * fit.tensor_parallel]}", slowest, read, fit.tensor_parallel)
+
+    def _swapped(self, in_ram: Read) -> Read:
+        """The part of what the CPU reads that RAM has no room for: it comes from disk for each token."""
+        share = min(1.0, self.fit.ram_missing_bytes / max(1, self.fit.ram_need_bytes))
+        return Read(int(in_ram.weights_bytes * share), int(in_ram.routed_bytes * share))
 
     def _layers(self, first: int, last: int, output: bool) -> Read:
         if last <= first and not output:

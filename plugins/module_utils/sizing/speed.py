@@ -16,6 +16,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed_rates im
     LLAMA_CPP,
     RAM,
     RATES,
+    SWAP,
+    SWAP_GBS,
     Rates,
     Span,
     memory_kind,
@@ -56,14 +58,19 @@ class DeviceRead:
         """GPUs that read weights in RAM over PCI Express, each over its own lanes."""
         return cls("link", read, LANE_GBS.get(generation, LANE_GBS[3]) * max(1, lanes), LINK, ranks=ranks)
 
+    @classmethod
+    def of_swap(cls, read: Read) -> DeviceRead:
+        """The disk, for what RAM has no room for."""
+        return cls("swap", read, SWAP_GBS, SWAP)
+
     @property
     def is_gpu(self) -> bool:
         """Whether it is a GPU with its own memory."""
-        return self.memory not in (RAM, LINK)
+        return self.memory not in (RAM, LINK, SWAP)
 
     def rates(self, engine: str) -> Rates:
         """How near the engine comes to this memory's bandwidth."""
-        return RATES[engine].get(self.memory) or LLAMA_CPP[RAM]
+        return RATES[engine].get(self.memory) or LLAMA_CPP[self.memory]
 
     def fraction(self, engine: str) -> Span:
         """The fractions of the bandwidth that weights and cache are read at."""

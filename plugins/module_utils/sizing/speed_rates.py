@@ -26,8 +26,10 @@ from typing import NamedTuple
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GpuSpec
 
-GDDR, TURING, HBM, OLD, RAM, LINK = "gddr", "turing", "hbm", "old", "ram", "link"
-"""Kinds of memory: of cards since Ampere, of Turing, stacked, of cards before tensor cores, the host's, over PCIe."""
+GDDR, TURING, HBM, OLD = "gddr", "turing", "hbm", "old"
+"""Kinds of memory of GPUs: since Ampere, of Turing, stacked, of cards before tensor cores."""
+RAM, LINK, SWAP = "ram", "link", "swap"
+"""The host's memory, read by the CPU or by GPUs over PCI Express; and what does not fit into it."""
 
 
 class Span(NamedTuple):
@@ -56,6 +58,7 @@ LLAMA_CPP = {
     HBM: Rates(Span(0.50, 0.80), Span(0.55, 0.85), Span(0.12, 0.02), Span(0.15, 0.045)),
     OLD: Rates(Span(0.45, 0.72), Span(0.60, 0.80), Span(0.10, 0.03), Span(0.20, 0.08)),
     RAM: Rates(Span(0.50, 0.80), Span(0.55, 0.85), Span(0.05, 0.01), Span(0.08, 0.02)),
+    SWAP: Rates(Span(0.15, 0.55), Span(0.15, 0.55), Span(0, 0), Span(0, 0)),
 }
 VLLM = {
     GDDR: Rates(Span(0.60, 0.88), Span(0.80, 0.93), Span(0.04, 0.01), Span(0.10, 0.03), Span(3.0, 0.5)),
@@ -66,6 +69,10 @@ VLLM = {
     LINK: Rates(Span(0.50, 0.85), Span(0.50, 0.85), Span(0, 0), Span(0, 0)),
 }
 RATES = {"llama_cpp": LLAMA_CPP, "vllm": VLLM}
+
+# GB/s of an NVMe disk that pages come from one by one. Files mapped into memory are read at 0.3 to 1.1 GB/s whatever
+# the disk (llama.cpp pull requests 14396 and 18012, issue 9244; vLLM's documentation of model loaders).
+SWAP_GBS = 2.0
 
 # Routed experts of some layers in RAM while the rest is on a GPU: fraction of the RAM's bandwidth, and ms a layer for
 # the way there and back.

@@ -8,7 +8,7 @@ row a token, a layer that shares another's cache reads it once more. A recurrent
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
@@ -49,6 +49,12 @@ class Read:
             self.layers + other.layers,
             self.heavy_layers + other.heavy_layers,
         )
+
+    def without(self, other: Read) -> Read:
+        """What is left when a part of the bytes is read elsewhere; the layers stay."""
+        weights = max(0, self.weights_bytes - other.weights_bytes)
+        routed = min(weights, max(0, self.routed_bytes - other.routed_bytes))
+        return replace(self, weights_bytes=weights, routed_bytes=routed)
 
 
 @dataclass(frozen=True)
