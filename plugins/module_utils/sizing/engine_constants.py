@@ -55,7 +55,7 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(LLAMA_CPP, "latent_cache", "2026-01", 2, "src/llama-kv-cache.cpp, has_v = !is_mla, PR 19067"),
     # Rows of logits that the graph is reserved for: 0 a whole micro-batch, 1 one a sequence (the server).
     Constant(LLAMA_CPP, "logits_by_sequence", "", 0, "graph reserved for n_outputs = n_tokens"),
-    Constant(LLAMA_CPP, "logits_by_sequence", "2026-05", 1, "src/llama-context.cpp, n_outputs_max"),
+    Constant(LLAMA_CPP, "logits_by_sequence", "2026-06", 1, "src/llama-context.cpp, n_outputs_max, PR 23861"),
     # Whether the tokens to predict from are chosen before the logits even when these are all tokens.
     Constant(LLAMA_CPP, "picks_outputs", "", 0, "before inp_out_ids"),
     Constant(LLAMA_CPP, "picks_outputs", "2024-04", 1, "build_inp_out_ids, PR 6122"),
@@ -64,9 +64,9 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(LLAMA_CPP, "fused_gate", "2025-07", 1, "ggml_swiglu_split, PR 14181"),
     # Bytes an element of the mask with flash attention: an f32 input, with its f16 copy on the device.
     Constant(LLAMA_CPP, "flash_mask_bytes", "", 4, "src/llama-graph.cpp, ggml_cast of self_kq_mask"),
-    Constant(LLAMA_CPP, "flash_mask_bytes", "2026-02", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask"),
+    Constant(LLAMA_CPP, "flash_mask_bytes", "2026-06", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask, PR 23764"),
     Constant(LLAMA_CPP, "flash_mask_gpu_bytes", "", 6, "f32 and its f16 copy; log of GLM-Z1-32B, April 2025"),
-    Constant(LLAMA_CPP, "flash_mask_gpu_bytes", "2026-02", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask"),
+    Constant(LLAMA_CPP, "flash_mask_gpu_bytes", "2026-06", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask, PR 23764"),
     # Inputs that say in which cells new tokens go.
     Constant(LLAMA_CPP, "cell_indexes", "", 0, "a view of the cache before ggml_set_rows"),
     Constant(LLAMA_CPP, "cell_indexes", "2025-07", 1, "ggml_set_rows, PR 14285"),
@@ -89,7 +89,7 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(LLAMA_CPP, "one_compute_buffer", "", 1, "llama.cpp b1619: compute buffer total size"),
     Constant(LLAMA_CPP, "one_compute_buffer", "2024-01", 0, "ggml_backend_sched, PR 4773"),
     # Hidden states that gated delta nets took beside what the pinned graph takes: in chunks of many operations first.
-    Constant(LLAMA_CPP, "delta_net_extra", "", 10, "log of Qwen3.5-27B, b8586"),
+    Constant(LLAMA_CPP, "delta_net_extra", "", 3, "log of Qwen3.5-27B, b8586"),
     Constant(LLAMA_CPP, "delta_net_extra", "2026-05", 1, "log of Qwen3.5-9B, b9849"),
     Constant(LLAMA_CPP, "delta_net_extra", "2026-09", 0, "llama-fit-params of the pinned build"),
     # Latent attention with keys and values expanded for the whole context, at most so many bytes of them in f32.

@@ -63,6 +63,8 @@ class Place:
     on_gpu: bool
     pipelined: bool = False
     arriving: int = 1  # hidden states that come from another device: of its last layer, and their norm
+    takes_work: bool = False  # it does part of the last recurrent layer before it
+    gives_work: bool = False  # the next device does part of its last recurrent layer
     output_copy: int = 0  # bytes of an output matrix that is copied from RAM
 
     @property
@@ -94,7 +96,7 @@ _MOST_KNOWN = 4096
 
 
 def _reads(place: Place, known: Known) -> Reads:
-    key = "reads", place.key
+    key = "reads", place.key, place.takes_work, place.gives_work
     if key not in known:
         layers = [layer for run in place.runs for layer in run.layers]
         attentions = [layer.attention for layer in layers if layer.attention is not None]
@@ -102,7 +104,7 @@ def _reads(place: Place, known: Known) -> Reads:
             any(attention.window for attention in attentions),
             any(not attention.window for attention in attentions),
             sum(1 for attention in attentions if attention.index_heads),
-            _exchanged(layers, place.arriving),
+            _exchanged(layers, place),
         )
     found: Reads = known[key]
     return found
@@ -197,7 +199,7 @@ def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) ->
     """Return what stays all the time, or was there in older builds alone."""
     extra = 0 if value(settings.build, "logits_by_sequence") else hidden  # as no older build could be traced
     extra += hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
-    if any(run.matrix_copy for run in place.runs):
+    if any(run.matrix_copy or run.expert_copy for run in place.runs):
         extra += 2 * hidden
     if any(layer.recurrent is not None and layer.recurrent.kind == "gated_delta_net" for layer in shape.layers[:1]):
         extra += value(settings.build, "delta_net_extra") * hidden
@@ -239,16 +241,19 @@ def _start(graph: Graph, place: Place, settings: LlamaSettings, reads: Reads, in
     return Start(fixed, (0, hidden), None, fixed, indexed)
 
 
-def _exchanged(layers: Sequence[Layer], arriving: int) -> int:
-    """Return what state space layers exchange with the next device, where the two begin each other's work."""
-    parts = [layer.recurrent for layer in layers if layer.recurrent is not None]
-    part = next((part for part in parts if part.kind in ("mamba", "mamba2", "rwkv", "short_conv")), None)
+def _exchanged(layers: Sequence[Layer], place: Place) -> int:
+    """Return what recurrent layers exchange with other devices: each begins with its state, before others end."""
+    part = next((layer.recurrent for layer in layers if layer.recurrent is not None), None)
     if part is None:
         return 0
-    if part.kind in ("rwkv", "short_conv"):
-        return 2 * arriving * part.inner
+    if part.kind == "short_conv":
+        return place.takes_work * part.inner
+    if part.kind == "rwkv":
+        return (2 * place.takes_work + 1) * part.inner
+    if part.kind not in ("mamba", "mamba2"):
+        return 0
     product = 2 * part.inner + (2 * part.groups * part.state_dim + part.heads if part.kind == "mamba2" else 0)
-    return part.inner + (product if arriving > 1 else 0)
+    return place.gives_work * part.inner + place.takes_work * product
 
 
 def _layers(graph: Graph, place: Place, start: Start, window: int) -> tuple[int, Block]:

@@ -83,6 +83,19 @@ class _Plan:
         """Tell whether a GPU multiplies with weights that are in RAM: only the first does."""
         return index == 0 and self.offloads
 
+    def shares_work(self, border: int) -> bool:
+        """Tell whether the recurrent layers on both sides of a border follow each other: no attention or experts between.
+
+        Then the second begins, with its state, before the first has ended.
+        """
+        layers = self.kinds.layers
+        if not 0 < border < len(self.shape.layers):
+            return False
+        before = next((layer for layer in reversed(layers[:border]) if _mixes(layer)), None)
+        after = next((layer for layer in layers[border:] if _mixes(layer)), None)
+        routed = before is not None and before.feed_forward is not None and before.feed_forward.experts_used > 0
+        return not routed and all(layer is not None and layer.attention is None for layer in (before, after))
+
     def largest_cache(self, layers: Sequence[Layer]) -> int:
         """Return the bytes of the largest KV cache of those layers."""
         row = self.kinds.value_row
@@ -117,6 +130,10 @@ class _Plan:
                 bare = copied and self.settings.cpu_expert_layers > begin
                 runs.append(Run(without_experts(layers) if bare else layers, (begin, end, bare)))
         return runs
+
+
+def _mixes(layer: Layer) -> bool:
+    return layer.attention is not None or layer.recurrent is not None
 
 
 def allocate(shape: Shape, weights: Weights, settings: LlamaSettings, gpus: int) -> Allocation:
@@ -168,7 +185,8 @@ def _gpu(plan: _Plan, index: int) -> DeviceBytes:
         if plan.host.output and settings.logit_rows >= OFFLOAD_TOKENS:
             copied = output_bytes(plan.weights)
     arriving = value(settings.build, "arriving") if span.first and not helps else 1
-    place = Place(tuple(runs), span.output or copied > 0, True, plan.pipelined, arriving, copied)
+    shares = plan.shares_work(span.first), plan.shares_work(span.last)
+    place = Place(tuple(runs), span.output or copied > 0, True, plan.pipelined, arriving, *shares, copied)
     if value(settings.build, "one_compute_buffer"):
         place = Place((Run(plan.kinds.layers, "all"),), output=True, on_gpu=True)
     idle = index and value(settings.build, "one_compute_buffer")

@@ -43,7 +43,7 @@ def _delta_net(graph: Graph, part: Recurrent, norm: Block) -> Block:
     keys = part.groups * part.state_dim
     width = 2 * keys + part.inner
     states = graph.bytes(graph.state(part.conv_elements))
-    product = graph.new(width)
+    product = graph.product(width, graph.matrix_copy)
     joined = graph.new(width, graph.state(part.conv_elements))
     graph.free(states, product)
     state = graph.bytes(graph.state(part.state_elements))
@@ -104,7 +104,7 @@ def _kimi_delta(graph: Graph, part: Recurrent, norm: Block) -> Block:
 def _mamba2(graph: Graph, part: Recurrent, norm: Block) -> Block:
     width = part.inner + 2 * part.groups * part.state_dim
     states = graph.bytes(graph.state(part.conv_elements))
-    product = graph.new(part.inner + width + part.heads)
+    product = graph.product(part.inner + width + part.heads, graph.matrix_copy)
     graph.free(norm)
     mixed = _convolved(graph, part, (0, 0), width, states)
     raw = graph.new(part.heads)
@@ -125,7 +125,7 @@ def _mamba2(graph: Graph, part: Recurrent, norm: Block) -> Block:
 
 def _mamba(graph: Graph, part: Recurrent, norm: Block) -> Block:
     states = graph.bytes(graph.state(part.conv_elements))
-    product = graph.new(2 * part.inner)
+    product = graph.product(2 * part.inner, graph.matrix_copy)
     graph.free(norm)
     mixed = _convolved(graph, part, (0, 0), part.inner, states)
     rank = graph.embedding // 16
@@ -144,7 +144,7 @@ def _mamba(graph: Graph, part: Recurrent, norm: Block) -> Block:
 def _short_conv(graph: Graph, part: Recurrent, norm: Block) -> Block:
     width = part.inner or graph.embedding
     states = graph.bytes(graph.state(part.conv_elements))
-    product = graph.new(3 * width)
+    product = graph.product(3 * width, graph.matrix_copy)
     graph.free(norm)
     gated = graph.new(width)
     mixed = _convolved(graph, part, gated, width, states)
