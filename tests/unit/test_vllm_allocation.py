@@ -275,6 +275,16 @@ def test_latent_attention_by_version() -> None:
         assert found.block_bytes[0] == found.block_tokens * row * 27
 
 
+def test_values_narrower_than_keys() -> None:
+    """Keys of 192 and values of 128 elements, as MiMo-V2 has them, with and without a window."""
+    for version, full, windowed in (("0.13.0", 384, 384), ("0.19.0", 320, 384), ("0.24.0", 320, 320)):
+        for window, width in ((0, full), (128, windowed)):
+            kind = Attention("sliding" if window else "full", 64, 4, 192, 128, window)
+            shape = Shape("mimo_v2_flash", 4096, 1000, 8192, (Layer(kind, None, FeedForward(length=1024)),))
+            found = layout((shape, Weights(1, 1, 1, 1, (LayerWeights(1),))), VllmSettings(8192, version=version))
+            assert found.block_bytes[0] == found.block_tokens * 4 * width * 2
+
+
 def test_engine_before_v1() -> None:
     """Llama-3.1-8B on an RTX 3090, vLLM 0.6.4 (vLLM issue 10517): 20k starts, 29k does not, 45k does."""
     verdicts = {}

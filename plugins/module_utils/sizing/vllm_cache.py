@@ -24,6 +24,8 @@ _BLOCK_TOKENS: Final = 16
 _LATENT_BLOCK_TOKENS: Final = 64
 _PACKED_LATENT_ROW: Final = 656  # vllm/v1/attention/backends/mla/flashmla_sparse.py: fp8_ds_mla
 _PADDED_HEAD: Final = 256
+_PADDED_VALUES: Final = frozenset({"minicpm3"})
+"""Models that pad their values to the width of keys (vllm/model_executor/models/minicpm3.py)."""
 _INDEX_SCALE_ELEMENTS: Final = 128
 # States kept in 32 bits whatever the model's type.
 _WIDE_STATES: Final = frozenset({"kda", "rwkv"})
@@ -196,18 +198,21 @@ def layer_specs(layer: Layer, settings: VllmSettings, architecture: str = "") ->
     specs: list[CacheSpec] = []
     attention = layer.attention
     if attention is not None and attention.stores_cache:
-        specs.extend(_attention_specs(attention, settings))
+        specs.extend(_attention_specs(attention, settings, architecture))
     if layer.recurrent is not None:
         specs.append(_state_spec(layer.recurrent, settings, architecture))
     return [spec for spec in specs if spec.page_bytes > 0]
 
 
-def _attention_specs(attention: Attention, settings: VllmSettings) -> list[CacheSpec]:
+def _attention_specs(attention: Attention, settings: VllmSettings, architecture: str) -> list[CacheSpec]:
     if attention.kind == LATENT:
         return _latent_specs(attention, settings)
     tokens = settings.block_size or _BLOCK_TOKENS
     heads = kv_heads_per_rank(attention.kv_heads, settings.tensor_parallel)
-    page = tokens * heads * (attention.head_dim_k + attention.head_dim_v) * settings.cell_bytes
+    value = attention.head_dim_v
+    if settings.constants["value_width"] < (2 if attention.window > 0 else 1) or architecture in _PADDED_VALUES:
+        value = max(value, attention.head_dim_k)
+    page = tokens * heads * (attention.head_dim_k + value) * settings.cell_bytes
     if attention.window <= 0:
         return [CacheSpec(WHOLE, page, tokens)]
     return [CacheSpec(CHUNK if attention.kind == CHUNKED else WINDOW, page, tokens, attention.window)]

@@ -155,6 +155,10 @@ VLLM_CONSTANTS: Final[tuple[VllmConstant, ...]] = (
     # Whether layers of chunked attention (Llama 4) take part in that; else every layer stores every token.
     VllmConstant("chunked_groups", "0.0", "2023-06", 0, "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"),
     VllmConstant("chunked_groups", "0.14", "2026-01", 1, "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"),
+    # A value narrower than its key: 0 takes the key's room, 1 its own in layers without a window, 2 in all.
+    VllmConstant("value_width", "0.0", "2023-06", 0, "vllm/v1/kv_cache_interface.py, AttentionSpec"),
+    VllmConstant("value_width", "0.14", "2026-01", 1, "vllm/v1/kv_cache_interface.py, FullAttentionSpec.head_size_v"),
+    VllmConstant("value_width", "0.24", "2026-06", 2, "vllm/v1/kv_cache_interface.py, SlidingWindowSpec.head_size_v"),
     # Steps that may be under way at once, whose tokens a window keeps.
     VllmConstant("steps_in_flight", "0.0", "2023-06", 1, "vllm/v1/kv_cache_interface.py, SlidingWindowSpec"),
     VllmConstant("steps_in_flight", "0.26", "2026-07", 2, "vllm/config/vllm.py, max_in_flight_tokens"),

@@ -22,6 +22,9 @@ _REPEATED_TOWER_PERCENT: Final = 20
 _AT_LOAD: Final = {"fp8": (1, 2), "bitsandbytes": (9, 32)}
 """What vLLM makes of a 16-bit matrix at load, bytes after and before: 8 bits; 4 bits and a scale for 64 elements."""
 
+_PACKED_BYTES: Final = 0.7
+"""More than an element of MXFP4 takes, less than one of 8 bits."""
+
 _TWO_ROTARY_TABLES: Final = ("gemma3", "gemma4", "gemma-3", "gemma-4")
 """Models whose sliding layers have rotary positions of their own."""
 
@@ -102,7 +105,7 @@ def _layer_bytes(stored: LayerWeights, layer: Layer, shape: Shape, settings: Vll
         loaded_bytes(stored.expert_bytes, matrices.expert_elements, settings),
     )
     stored = _quantized_at_load(stored, matrices, settings)
-    if is_mxfp4(shape, settings):
+    if is_mxfp4(shape, settings) and stored.expert_bytes < matrices.expert_elements * _PACKED_BYTES:
         stored = _padded_experts(stored, layer, shape, settings, gpu)
     total = _divided(stored, settings) + matrices.padding_bytes(stored)
     if layer.attention is not None:
