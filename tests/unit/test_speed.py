@@ -142,24 +142,51 @@ def test_measured_speeds_of_cpus_are_in_the_range(phrase: str, gigabytes: float,
     assert found.low <= measured <= found.high
 
 
-# Qwen3 30B A3B Q4_K_M with the experts of some layers in RAM: 0.56 GB of attention and 0.26 of output on the GPU.
-@pytest.mark.parametrize(
-    ("gpu", "cpu", "in_ram", "measured"),
-    [
-        ("RTX 2080", "Core i9-10900X", 36, 36.7),  # llmfit 755
-        ("Quadro RTX 5000", "8 cores, DDR5-4000 dual channel", 40, 30.8),  # llama-bench of build 5266f24da
-    ],
-)
-def test_measured_speeds_with_experts_in_ram_are_in_the_range(gpu: str, cpu: str, in_ram: int, measured: float) -> None:
-    facts = parse_hardware(f"{gpu}, {cpu}, 64 GB")
+def beside(gpu: str, cpu: str, own: Read, moved: Read) -> SpeedRange:
+    """Return the speed of a model that lies on a GPU in part and in RAM in part."""
     spec = find_gpu(gpu)
     assert spec is not None
-    layer = 22_900_000
-    own = Read(int(0.82 * GB) + (48 - in_ram) * layer, (48 - in_ram) * layer, 0, 48, 48)
-    moved = Read(in_ram * layer, in_ram * layer, 0, in_ram, in_ram)
-    devices = [DeviceRead.of_gpu("GPU0", own, spec), DeviceRead.of_ram(moved, ram_speed(facts).bandwidth)]
-    found = decode_speed(devices, "llama_cpp")
+    speed = ram_speed(parse_hardware(f"{gpu}, {cpu}, 64 GB"))
+    found = decode_speed([DeviceRead.of_gpu("GPU0", own, spec), DeviceRead.of_ram(moved, speed.bandwidth)], "llama_cpp")
     assert found is not None
+    return found
+
+
+# Routed experts of some layers in RAM: layers, MB of routed experts a layer, GB of all else, the number of such layers,
+# tokens/s.
+@pytest.mark.parametrize(
+    ("gpu", "cpu", "layers", "routed", "other", "in_ram", "measured"),
+    [
+        ("RTX 2080", "Core i9-10900X", 48, 22.9, 0.82, 36, 36.7),  # llmfit 755: Qwen3 30B A3B Q4_K_M
+        ("RTX 2080", "Core i9-10900X", 26, 31.1, 0.80, 16, 49.6),  # llmfit 778: DeepSeek Coder V2 Lite Q4_K_M
+        # llama-bench of build 5266f24da: Qwen3 30B A3B Q4_K_M
+        ("Quadro RTX 5000", "8 cores, DDR5-4000 dual channel", 48, 22.9, 0.82, 40, 30.8),
+        # ik_llama.cpp 829: gpt-oss 120B MXFP4
+        ("RTX 4080", "Threadripper PRO 5975WX", 36, 53.0, 1.69, 36, 24.96),
+    ],
+)
+def test_measured_speeds_with_experts_in_ram_are_in_the_range(
+    gpu: str, cpu: str, layers: int, routed: float, other: float, in_ram: int, measured: float
+) -> None:
+    kept, moved = int((layers - in_ram) * routed * 1e6), int(in_ram * routed * 1e6)
+    own = Read(int(other * GB) + kept, kept, 0, layers, layers)
+    found = beside(gpu, cpu, own, Read(moved, moved, 0, in_ram, in_ram))
+    assert found.low <= measured <= found.high
+
+
+# Whole layers in RAM: GB and layers on the GPU, GB and layers in RAM, tokens/s of llmfit 778 (RTX 2080, i9-10900X).
+@pytest.mark.parametrize(
+    ("own", "layers", "in_ram", "moved", "measured"),
+    [
+        (4.92, 35, 0.83, 7, 23.7),  # Gemma 2 9B Q4_K_M, -ngl 36
+        (7.40, 41, 1.15, 7, 20.8),  # Qwen2.5 14B Q4_K_M, -ngl 42
+    ],
+)
+def test_measured_speeds_with_layers_in_ram_are_in_the_range(
+    own: float, layers: int, in_ram: float, moved: int, measured: float
+) -> None:
+    reads = Read(int(own * GB), 0, 0, layers), Read(int(in_ram * GB), 0, 0, moved)
+    found = beside("RTX 2080", "Core i9-10900X", *reads)
     assert found.low <= measured <= found.high
 
 

@@ -16,8 +16,10 @@ kernels start and wait for each other. Both are ranges over what was measured, b
   Pascal: llama.cpp pull request 4766 (P40).
 - vLLM: llmfit pull request 1046 (RTX 4090), club-3090 (RTX 3090), johnmusgrave.com (A100 40GB), llama-benchy on DGX
   Spark, treeru (RTX PRO 6000).
-- RAM: llama.cpp issue 34 (13900K with DDR5-6400, GCP c3), brand-o/normiebench issue 52 (Threadripper 3970X); experts in
-  RAM beside a GPU: llmfit pull request 755 (i9-10900X), llama-bench on Quadro RTX 5000 with DDR5-4000, 2026-09.
+- RAM: llama.cpp issue 34 (13900K with DDR5-6400, GCP c3), brand-o/normiebench issue 52 (Threadripper 3970X); layers
+  in RAM beside a GPU: llmfit pull request 778 (RTX 2080 and i9-10900X); experts in RAM: llmfit pull request 755 (the
+  same), ik_llama.cpp pull request 829 (RTX 4080 and Threadripper PRO 5975WX), llama-bench on Quadro RTX 5000 with
+  DDR5-4000, 2026-09.
 """
 
 from __future__ import annotations
@@ -57,14 +59,14 @@ LLAMA_CPP = {
     TURING: Rates(Span(0.62, 0.88), Span(0.72, 0.93), Span(0.15, 0.02), Span(0.22, 0.045)),
     HBM: Rates(Span(0.50, 0.80), Span(0.55, 0.85), Span(0.12, 0.02), Span(0.15, 0.045)),
     OLD: Rates(Span(0.45, 0.72), Span(0.60, 0.80), Span(0.10, 0.03), Span(0.20, 0.08)),
-    RAM: Rates(Span(0.50, 0.80), Span(0.55, 0.85), Span(0.05, 0.01), Span(0.08, 0.02)),
+    RAM: Rates(Span(0.45, 0.80), Span(0.50, 0.85), Span(0.05, 0.01), Span(0.08, 0.02)),
     SWAP: Rates(Span(0.15, 0.55), Span(0.15, 0.55), Span(0, 0), Span(0, 0)),
 }
 VLLM = {
-    GDDR: Rates(Span(0.60, 0.88), Span(0.80, 0.93), Span(0.04, 0.01), Span(0.10, 0.03), Span(3.0, 0.5)),
-    TURING: Rates(Span(0.45, 0.85), Span(0.70, 0.93), Span(0.08, 0.01), Span(0.15, 0.03), Span(4.0, 0.5)),
-    HBM: Rates(Span(0.45, 0.80), Span(0.60, 0.87), Span(0.04, 0.01), Span(0.12, 0.03), Span(3.0, 0.5)),
-    OLD: Rates(Span(0.35, 0.70), Span(0.55, 0.80), Span(0.10, 0.03), Span(0.20, 0.06), Span(4.0, 1.0)),
+    GDDR: Rates(Span(0.60, 0.88), Span(0.80, 0.93), Span(0.04, 0.01), Span(0.10, 0.03), Span(2.0, 0.5)),
+    TURING: Rates(Span(0.45, 0.85), Span(0.70, 0.93), Span(0.08, 0.01), Span(0.15, 0.03), Span(3.0, 0.5)),
+    HBM: Rates(Span(0.45, 0.80), Span(0.60, 0.87), Span(0.04, 0.01), Span(0.12, 0.03), Span(2.0, 0.5)),
+    OLD: Rates(Span(0.35, 0.70), Span(0.55, 0.80), Span(0.10, 0.03), Span(0.20, 0.06), Span(3.0, 1.0)),
     # Weights that vLLM leaves in RAM come over PCI Express for each token.
     LINK: Rates(Span(0.50, 0.85), Span(0.50, 0.85), Span(0, 0), Span(0, 0)),
 }
@@ -76,7 +78,7 @@ SWAP_GBS = 2.0
 
 # Routed experts of some layers in RAM while the rest is on a GPU: fraction of the RAM's bandwidth, and ms a layer for
 # the way there and back.
-EXPERTS_IN_RAM = Span(0.38, 0.70)
+EXPERTS_IN_RAM = Span(0.36, 0.70)
 HANDOVER = Span(0.20, 0.05)
 
 # ms for each GPU after the first when layers are split over several.
