@@ -58,7 +58,9 @@ class Sizes:
         }
         given = {key.replace("__", "."): value for key, value in metadata.items()}
         kept = {key: value for key, value in {**common, **given}.items() if value is not None}
-        return Model(architecture, kept, tensors, self.vocab)
+        # A file has the output after the layers: what is mapped for the host is a range of it.
+        ordered = sorted(tensors, key=lambda tensor: tensor.name.startswith("output"))
+        return Model(architecture, kept, ordered, self.vocab)
 
 
 @dataclass(frozen=True)
