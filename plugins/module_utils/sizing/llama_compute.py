@@ -150,7 +150,8 @@ def input_bytes(
         total += graph.tokens * graph.cells * element + places
     if reads.indexed:
         total += graph.tokens * graph.cells * element
-    return total + (2**18 if graph.rotate_k or graph.rotate_v else 0)
+    rotations = (reads.windows + reads.everything) * 2**18 if graph.rotate_k or graph.rotate_v else 0
+    return total + rotations
 
 
 def device_bytes(shape: Shape, kinds: Kinds, place: Place, settings: LlamaSettings, cells: Cells) -> int:
@@ -320,9 +321,18 @@ def _mixed(graph: Graph, layer: Layer, norm: Block) -> Block:
     if attention is None:
         return (0, 0) if recurrent is None else recur(graph, recurrent, norm)
     mixed = llama_graph.attend(graph, attention, norm, keep=False)
-    second = recur(graph, recurrent, graph.new(graph.embedding)) if recurrent is not None else (0, 0)
+    if recurrent is None:
+        return _again(graph, mixed)
+    beside = graph.new(graph.embedding)
+    second = recur(graph, recurrent, graph.new(graph.embedding))
     out = graph.new(graph.embedding)
-    graph.free(mixed, second)
+    graph.free(mixed, second, beside)
+    return out
+
+
+def _again(graph: Graph, block: Block) -> Block:
+    out = graph.new(graph.embedding)
+    graph.free(block)
     return out
 
 

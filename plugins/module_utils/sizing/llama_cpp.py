@@ -84,7 +84,7 @@ class _Plan:
         return index == 0 and self.offloads
 
     def shares_work(self, border: int) -> bool:
-        """Tell whether the recurrent layers on both sides of a border follow each other: no attention or experts between.
+        """Tell whether the recurrent layers at a border follow each other: no attention or experts between.
 
         Then the second begins, with its state, before the first has ended.
         """

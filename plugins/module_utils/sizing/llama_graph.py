@@ -41,6 +41,8 @@ PARALLEL = frozenset(("cohere2", "cohere2moe", "command-r", "falcon", "gptneox",
 DOUBLE_UP = frozenset(("chatglm", "glm4", "phi3", "plamo2", "plamo3"))
 """Gate and up are one matrix, so the activation reads one tensor of twice the width."""
 
+UNROTATED = frozenset(("cohere2", "cohere2moe"))
+"""Layers without a window have no rotary positions, so that queries go to attention as they are."""
 STANDARD_INPUTS = 2**20
 """Bytes of inputs to trace a layer with, where how many there are changes nothing but what they take themselves."""
 RESIDUAL_FIRST = frozenset(("jamba", "lfm2", "lfm2moe", "phi3"))
@@ -118,7 +120,9 @@ def attend(graph: Graph, attention: Attention, norm: Block, keep: bool) -> Block
         query, key = graph.new(queries), graph.new(keys)
         graph.free(key, product)
         return _scores(graph, attention, query)
-    query = _again(graph, graph.new(queries), queries)
+    query = graph.new(queries)
+    if not (graph.architecture in UNROTATED and not attention.window):
+        query = _again(graph, query, queries)
     query = _rotated(graph, query, queries, graph.rotate_k)
     if not attention.stores_cache:
         _drop(graph, norm, keep)
@@ -322,7 +326,7 @@ def _dense(graph: Graph, length: int, gated: bool, norm: Block) -> Block:
     if graph.architecture in DOUBLE_UP:
         product = graph.product(2 * length, copied)
         graph.free(norm)
-        hidden = graph.new(length if graph.fused_gate else 2 * length)
+        hidden = graph.new(length if graph.fused_gate else 3 * length)
         graph.free(product)
     elif gated:
         gate, up = graph.product(length, copied), graph.product(length, copied)
