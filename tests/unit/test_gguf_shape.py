@@ -6,10 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader, SkippedArray
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_names import unknown_keys
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from hypothesis import given, settings
@@ -204,3 +206,16 @@ def test_any_change_ends_in_a_shape_or_a_clear_error(name: str, change: dict[str
 def test_no_metadata_raises_anything_but_the_typed_error(metadata: dict[str, Any], architecture: Any) -> None:
     with contextlib.suppress(ModelError):
         shape_from_gguf({**metadata, "general.architecture": architecture})
+
+
+def gguf_keys(group: type) -> set[str]:
+    """Return the keys of an architecture that the gguf package knows."""
+    values = vars(group).values()
+    own = {value.removeprefix("{arch}.") for value in values if isinstance(value, str) and value.startswith("{arch}.")}
+    return own.union(*(gguf_keys(value) for value in values if isinstance(value, type)))
+
+
+def test_no_key_of_the_gguf_package_is_unknown() -> None:
+    keys = gguf_keys(gguf.constants.Keys)
+    assert len(keys) > 100
+    assert unknown_keys(keys) == []

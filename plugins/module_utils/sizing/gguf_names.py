@@ -52,6 +52,7 @@ KNOWN = _words("""
     ssm.inner_size ssm.state_size ssm.time_step_rank kda.head_dim kda.safe_gate kda.gate_lower_bound wkv.head_size
     shortconv.l_cache expert_latent_length moe_latent_size token_shift_count num_loops hrm.layers_per_stack
     hrm.h_cycles hrm.l_cycles hrm.prefix_lm conv_kernel_size conv_group_size ple.conv_kernel adapters.lora_rank
+    activation.situ_linear_beta
 """)
 SUSPECT = re.compile(
     r"cache|window|chunk|ssm|conv|recur|kv|lora_rank|latent|indexer|compress|_length_(?!per_layer)|state|linear_|interval"
