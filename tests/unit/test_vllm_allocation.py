@@ -347,6 +347,18 @@ def test_reasons_to_refuse() -> None:
     assert not any("experts" in reason for reason in check_parallel(moe, 5, expert_parallel=True))
 
 
+def test_a_tower_costs_weights_and_computing() -> None:
+    seeing, reading = boot("gemma-3-4b"), boot("gemma-3-4b", text_only=True)
+    assert seeing.ranks[0].weights_bytes - reading.ranks[0].weights_bytes == TOWER
+    assert seeing.ranks[0].activation_bytes > reading.ranks[0].activation_bytes
+    assert boot("Llama-3.1-8B").ranks == boot("Llama-3.1-8B", text_only=True).ranks
+    # Qwen3.5-4B on an A100, 0.20: 65,536 patches of one image through the tower take 1.70 GiB (kvcached PR 448).
+    made = model("qwen3_5", 32, 2560, 16, 4, 256, 248320, 262144, width=9216, tied=True, tower=330_000_000 * 2)
+    chosen = VllmSettings(4096, version="0.20.0", enforce_eager=True)
+    rank = allocate_vllm(*made, chosen, VllmGpu(int(39.49 * GIB), name="A100-SXM4-40GB")).ranks[0]
+    assert 1.69 <= rank.activation_bytes / GIB <= 1.70 * 1.06
+
+
 def test_repeated_heads_cost_weights_and_cache() -> None:
     """With more ranks than heads of keys each rank still keeps one head."""
     plans = [boot("Qwen2.5-7B", tensor_parallel=ranks) for ranks in (4, 28)]

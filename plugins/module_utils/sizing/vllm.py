@@ -196,7 +196,7 @@ def _ranks(
 
 def _outside(shape: Shape, settings: VllmSettings, gpu: VllmGpu) -> tuple[int, int]:
     """Bytes that PyTorch does not know of: inside of the share, and outside of it."""
-    constants, parallel = settings.constants, settings.tensor_parallel
+    constants, parallel = settings.constants, settings.tensor_parallel * settings.expert_replicas
     kind = "" if gpu.compute_capability[0] in _WITH_FAST_REDUCTION else "_other"
     if parallel > 1:
         return constants[f"non_torch_{2 if parallel < 4 else 4}{kind}"], constants[f"context_2{kind}"]

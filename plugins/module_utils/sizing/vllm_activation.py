@@ -26,6 +26,9 @@ _HIDDEN_COPIES = 4
 
 _HOPPER = 9
 
+_EXPERT_TOKENS = 32768
+"""Tokens that experts compute at once (VLLM_FUSED_MOE_CHUNK_SIZE in vllm/envs.py)."""
+
 _FLASHINFER_LOGIT = 14
 """Logits in bf16 and fp32, masked logits and probabilities (flashinfer/sampling.py, top_k_top_p_sampling_from_logits).
 """
@@ -55,6 +58,9 @@ def activation_bytes(
     if settings.pipeline_parallel > 1:
         # What one stage hands to the next, and its copy: hidden states and residual.
         layer += 3 * _hidden(shape, settings, batch)
+    if settings.expert_replicas > 1:
+        # The tokens of all replicas come together for the experts, and their results.
+        layer += 2 * settings.expert_replicas * _hidden(shape, settings, batch)
     chunked = settings.max_model_len > CHUNKED_OVER and settings.max_num_batched_tokens is None
     samples = last_stage and (constants["engine_v1"] or not chunked)
     sampler = sampler_bytes(shape, settings, gpu, batch) if samples else 0
@@ -138,7 +144,7 @@ def expert_workspace(shape: Shape, classes: LayerClasses, settings: VllmSettings
         hidden = shape.embedding_length
         first = 2 * width if network.gated else width
         most = max(most, network.experts_used * (max(hidden, width) + max(hidden, first)))
-    return batch.tokens * most * settings.dtype_bytes
+    return min(batch.tokens * settings.expert_replicas, _EXPERT_TOKENS) * most * settings.dtype_bytes
 
 
 def cublas_workspace(gpu: VllmGpu) -> int:

@@ -80,7 +80,7 @@ def layer_matrices(layer: Layer, hidden: int, settings: VllmSettings) -> Matrice
             whole += (rows + 1) * width * hidden
         size = network.experts * network.expert_length * hidden
         experts = (rows + 1) * size
-        shared = ranks * (max(settings.data_parallel, 1) if settings.expert_parallel else 1)
+        shared = ranks * settings.expert_replicas
         expert = [rows * size // shared, size // shared]
     return Matrices(tuple(dense), tuple(expert), whole, experts, repeated)
 

@@ -71,8 +71,9 @@ class VllmSettings:
 
     ``kv_cache_dtype`` is ``auto`` for the model's own, or ``fp8…``. ``dtype_bytes`` are those of an element of
     activations. ``recurrent_bytes`` are those of an element of a recurrent state, 0 for the model's default.
-    ``flashinfer_sampler``: it is installed and used, as it was by default to 0.11.0. ``quantization`` names what vLLM
-    makes of 16-bit weights at load (``fp8``, ``bitsandbytes``), or ``mxfp4``.
+    ``text_only``: the tower is not loaded (``--language-model-only``). ``flashinfer_sampler``: it is installed and
+    used, as it was by default to 0.11.0. ``quantization`` names what vLLM makes of 16-bit weights at load (``fp8``,
+    ``bitsandbytes``), or ``mxfp4``.
     """
 
     max_model_len: int
@@ -94,6 +95,7 @@ class VllmSettings:
     version: str = CURRENT
     usage: str = SERVER
     flashinfer_sampler: bool = False
+    text_only: bool = False
     quantization: str = ""
 
     @property
@@ -115,6 +117,11 @@ class VllmSettings:
     def ranks(self) -> int:
         """GPUs of one replica."""
         return max(self.tensor_parallel, 1) * max(self.pipeline_parallel, 1)
+
+    @property
+    def expert_replicas(self) -> int:
+        """Replicas that share out the experts among them."""
+        return max(self.data_parallel, 1) if self.expert_parallel else 1
 
     @property
     def utilization(self) -> float:

@@ -55,7 +55,7 @@ class Tower:
     @classmethod
     def of(cls, shape: Shape, weights: Weights, settings: VllmSettings, batch: Batch) -> Tower:
         """Size the tower of a model; nothing for one without."""
-        if not weights.projector_bytes:
+        if not weights.projector_bytes or settings.text_only:
             return cls()
         architecture = shape.architecture.lower().replace("-", "_")
         sight = next((sight for name, sight in _SIGHTS.items() if architecture.startswith(name)), _OTHER)
@@ -66,4 +66,4 @@ class Tower:
         width = isqrt(weights.projector_bytes // (2 * 12 * _LAYERS))
         inner = 8 * width // max(settings.tensor_parallel, 1)
         pixels = settings.dtype_bytes * patches * sight.patch_numbers
-        return cls(held, pixels + settings.dtype_bytes * patches * (4 * width + inner))
+        return cls(held, _TABLES + pixels + settings.dtype_bytes * patches * (4 * width + inner))

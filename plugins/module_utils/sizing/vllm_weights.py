@@ -60,6 +60,8 @@ def rank_weights(
     tower = weights.projector_bytes * (100 + _REPEATED_TOWER_PERCENT * (ranks - 1)) // (100 * ranks)
     if _has_mistral_tower(shape, weights, classes, settings):
         tower = weights.projector_bytes
+    if settings.text_only:
+        tower = 0
     output = -(-loaded_bytes(weights.output_bytes, elements, settings) * rows // (vocabulary * ranks))
     output += allocator_padding(output)
     rotary = rotary_bytes(shape, classes, settings)
@@ -93,7 +95,7 @@ def _has_mistral_tower(shape: Shape, weights: Weights, classes: LayerClasses, se
 def _divided(stored: LayerWeights, settings: VllmSettings) -> int:
     """One layer on one rank: experts are divided by all ranks of a replica, and among replicas with expert parallel."""
     ranks = max(settings.tensor_parallel, 1)
-    replicas = max(settings.data_parallel, 1) if settings.expert_parallel else 1
+    replicas = settings.expert_replicas
     return -(-stored.split_bytes // ranks) + stored.replicated_bytes + -(-stored.expert_bytes // (ranks * replicas))
 
 
