@@ -176,6 +176,7 @@ _LAPTOP = tuple(
 
 _WORKSTATION = (
     _pascal("NVIDIA Quadro P6000", 24, None, 432, 12.6),
+    _pascal("NVIDIA Quadro P5000", 16, None, 288, 8.9),
     _volta("NVIDIA Quadro GV100", 32, None, 870, 118.5, nvlink_gbs=200, fabric=BRIDGE),
     _turing("NVIDIA T1000", 4, None, 160, 5.0),
     _turing("NVIDIA Quadro T1000", 4, None, 128, 5.2, always_named=("quadro",)),
@@ -205,12 +206,15 @@ _WORKSTATION = (
     _blackwell("NVIDIA RTX PRO 4000 Blackwell SFF Edition", 24, None, 432, 96.0, lanes=8),
     _blackwell("NVIDIA RTX PRO 4500 Blackwell", 32, None, 896, 203.0),
     _blackwell("NVIDIA RTX PRO 5000 Blackwell", 48, None, 1344, 258.0),
+    _blackwell("NVIDIA RTX PRO 5000 72GB Blackwell", 72, None, 1344, 258.0, always_named=("72gb",)),
     _blackwell("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", 96, 97239, 1792, 503.8),
     _blackwell("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", 96, 97239, 1792, 438.9),
     _blackwell("NVIDIA RTX PRO 6000 Blackwell Server Edition", 96, 97239, 1597, 480.0),
 )
 
 _DATA_CENTRE = (
+    _maxwell("NVIDIA Tesla M40", 12, None, 288, 6.8, inline_ecc=True),
+    _maxwell("NVIDIA Tesla M40 24GB", 24, None, 288, 6.8, inline_ecc=True),
     _pascal("NVIDIA Tesla P4", 8, None, 192, 5.5, inline_ecc=True),
     _pascal("NVIDIA Tesla P40", 24, 22913, 346, 11.8, inline_ecc=True),
     _gp100("NVIDIA Tesla P100 PCIe 12GB", 12, None, 549, 18.7, always_named=("12gb",)),
