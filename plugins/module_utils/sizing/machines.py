@@ -1,9 +1,10 @@
 """Machines by name: the tiers' own, and what clouds rent. Each is a phrase that ``hardware.parse_hardware`` reads.
 
-Sources, read 2026-11: the providers' pages of instance types (AWS EC2 accelerated computing, G4dn to P6; Google's GPU
-machine types; Azure's NC, ND and NV series; Lambda's instance types). RunPod and Vast.ai rent containers on machines of
-many owners: theirs are what is usual for a GPU of the kind, with the disk that is asked for, and may differ. RAM is in
-GiB; disks are those that come with the machine, and where none does, a system disk of 500 GB stands for the chosen one.
+Sources: the providers' pages of instance types (AWS EC2 accelerated computing, G4dn to P6; Google's GPU machine types;
+Azure's NC, ND and NV series; Lambda's instance types), as known in 2026-11 and not asked of any API. RunPod and Vast.ai
+rent containers on machines of many owners: theirs are what is usual for a GPU of the kind, with the disk that is asked
+for, and may differ. RAM is in GiB; disks are those that come with the machine, and where none does, a system disk of
+500 GB stands for the chosen one.
 """
 
 from __future__ import annotations
