@@ -28,6 +28,8 @@ from tests.tools.sizing_figures import (
 )
 from tests.tools.sizing_models import shape_of, target_of, weights_of
 
+ROUNDED = 0.005
+"""Half of the last digit in which a log says its pool, in GiB: no less was there."""
 DTYPE_BYTES = {"FP32": 4, "FLOAT32": 4}
 PER_GIB = {"weights_gib": WEIGHTS, "activation_peak_gib": ACTIVATION, "non_torch_gib": NON_TORCH, "kv_gib": POOL}
 
@@ -104,8 +106,7 @@ def _cache(case: Case, plan: VllmAllocation) -> Iterator[Figure]:
     given = "kv_gib" if "kv_gib" in reported else "kv_available_gib" if "kv_available_gib" in reported else ""
     blocks = 0
     if given:
-        pool = int(float(reported[given]) * GIB)
-        blocks = plan.layout.blocks([pool] * len(plan.layout.block_bytes))
+        blocks = _blocks(plan, float(reported[given]))
         if "kv_tokens" in reported and case.number("pp", 1) == 1:
             tokens = _tokens(case, plan, blocks)
             yield Figure(case, TOKENS, "GPU", float(tokens), float(reported["kv_tokens"]))
@@ -113,12 +114,16 @@ def _cache(case: Case, plan: VllmAllocation) -> Iterator[Figure]:
         requests = _requests(case, plan, blocks) if case.facts.get("pool_only") else plan.max_concurrency
         yield Figure(case, CONCURRENCY, "GPU", requests, float(reported["max_concurrency"]))
     if "max_ctx_that_fits" in reported:
-        context = _largest(plan, blocks) if given else plan.max_context
+        context = _largest(plan, _blocks(plan, float(reported[given]) - ROUNDED)) if given else plan.max_context
         yield Figure(case, CONTEXT, "GPU", float(context), float(reported["max_ctx_that_fits"]))
     verdict = reported.get("verdict")
     if verdict or ("kv_gib" in reported and not case.facts.get("pool_only") and float(reported["kv_gib"]) > 0):
         fits = 0.0 if verdict == "does not fit" else 1.0
         yield Figure(case, VERDICT, "GPU", float(plan.starts), fits)
+
+
+def _blocks(plan: VllmAllocation, pool_gib: float) -> int:
+    return plan.layout.blocks([int(pool_gib * GIB)] * len(plan.layout.block_bytes))
 
 
 def _requests(case: Case, plan: VllmAllocation, blocks: int) -> float:
