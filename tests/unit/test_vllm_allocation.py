@@ -34,7 +34,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.vllm_models import Model, kimi_linear, llama_8b, model, qwen_27b
+from tests.unit.vllm_models import Model, deepseek_v2_lite, kimi_linear, llama_8b, model, qwen_27b
 
 H100 = VllmGpu(int(79.19 * GIB), name="NVIDIA H100 80GB HBM3")
 RTX_3090 = VllmGpu(int(23.58 * GIB), name="NVIDIA GeForce RTX 3090")
@@ -78,6 +78,7 @@ MODELS: dict[str, Callable[[], Model]] = {
         "gpt_oss", 24, 2880, 64, 8, 64, 201088, 131072, experts=32, used=4, expert_width=2880,
         window=128, full_every=2, expert_bytes=17 / 32,
     ),
+    "DeepSeek-V2-Lite": deepseek_v2_lite,
     "Mistral-Small-3.1-24B": lambda: model(
         "mistral3", 40, 5120, 32, 8, 128, 131072, 131072, width=32768, tower=430_000_000 * 2
     ),
@@ -128,7 +129,7 @@ BOOTS: list[tuple[str, dict[str, Any], float, float, float]] = [
     ("gpt-oss-20b", OLDER, 13.47, 7.38, 0.13),
     ("gpt-oss-20b", {}, 13.64, 2.87, 0.25),
     ("gpt-oss-20b", {"tensor_parallel": 2}, 7.01, 2.87, 2.07),
-    ("gpt-oss-20b", {"tensor_parallel": 4}, 3.63, 2.87, 2.17),
+    ("DeepSeek-V2-Lite", {}, 29.43, 1.93, 0.26),
     ("Mistral-Small-3.1-24B", {}, 44.76, 2.03, 0.25),
 ]
 
@@ -157,6 +158,8 @@ POOLS: list[tuple[str, dict[str, Any], float, int, float]] = [
     ("gemma-3-4b", {}, 62.51, 468144, 57.05),
     ("gemma-3-27b", {}, 19.53, 36560, 4.46),
     ("Qwen3-30B-A3B", {}, 15.41, 168288, 20.54),
+    ("DeepSeek-V2-Lite", {}, 43.61, 1505552, 183.78),
+    ("DeepSeek-V2-Lite", {"tensor_parallel": 4}, 63.73, 2199888, 268.54),
     ("gpt-oss-20b", {"tensor_parallel": 2}, 63.28, 2764768, 337.17),
 ]
 
@@ -224,6 +227,12 @@ def test_gpus_before_ampere_get_the_old_engine() -> None:
 def layout(made: Model, chosen: VllmSettings) -> CacheLayout:
     """The pages of a model on one stage."""
     return cache_layout(made[0], classes_of(*made), chosen, [range(len(made[0].layers))])
+
+
+def test_weights_on_four_ranks() -> None:
+    """What the log of the same runs says was loaded on each GPU."""
+    for name, loaded in (("DeepSeek-V2-Lite", 7.51), ("gpt-oss-20b", 3.63)):
+        assert boot(name, tensor_parallel=4).ranks[0].weights_bytes / GIB == pytest.approx(loaded, rel=0.005)
 
 
 def test_pages_are_those_of_the_log() -> None:

@@ -75,6 +75,21 @@ def llama_8b() -> Model:
     return model("llama", 32, 4096, 32, 8, 128, 128256, 131072, width=14336)
 
 
+def deepseek_v2_lite() -> Model:
+    """deepseek-ai/DeepSeek-V2-Lite-Chat: 27 layers of latent attention, the first of them dense."""
+    hidden, heads, width = 2048, 16, 10944
+    attention = Attention(LATENT, heads, 1, 192, 128, kv_lora_rank=512, rope_dim=64)
+    experts = FeedForward(experts=64, experts_used=6, expert_length=1408, shared_length=2816)
+    kinds = (Layer(attention, None, FeedForward(length=width)), *(Layer(attention, None, experts) for _ in range(26)))
+    latent = hidden * heads * 192 + 512 * heads * 256 + heads * 128 * hidden
+    shared, norms = 2 * (hidden * 576 + 3 * hidden), 2 * hidden * 64
+    first = LayerWeights(2 * (latent + 3 * hidden * width), shared)
+    other = LayerWeights(2 * (latent + 3 * hidden * 2816), shared + norms, 2 * 3 * hidden * 1408 * 64)
+    table = 102400 * hidden * 2
+    shape = Shape("deepseek_v2", hidden, 102400, 163840, kinds)
+    return shape, Weights(table, table, table, 2 * hidden, (first, *(other,) * 26))
+
+
 def hybrid(
     architecture: str, layers: int, full: Attention, recurrent: Recurrent, full_layers: set[int], vocabulary: int
 ) -> Model:

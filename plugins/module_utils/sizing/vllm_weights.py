@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import LayerClasses
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Attention, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_matrices import (
@@ -21,6 +22,10 @@ _REPEATED_TOWER_PERCENT: Final = 20
 
 _AT_LOAD: Final = {"fp8": (1, 2), "bitsandbytes": (9, 32)}
 """What vLLM makes of a 16-bit matrix at load, bytes after and before: 8 bits; 4 bits and a scale for 64 elements."""
+
+_LATENT_BUFFERS: Final = 132 * MIB
+"""What latent attention keeps beside its tensors, whatever the ranks: DeepSeek-V2-Lite on one, two and four H100
+(llm-d-planner, accuracy/results of vLLM 0.19.0)."""
 
 _PACKED_BYTES: Final = 0.7
 """More than an element of MXFP4 takes, less than one of 8 bits."""
@@ -65,6 +70,10 @@ def rank_weights(
     output = -(-loaded_bytes(weights.output_bytes, elements, settings) * rows // (vocabulary * ranks))
     output += allocator_padding(output)
     rotary = rotary_bytes(shape, classes, settings)
+    if settings.constants["engine_v1"] and any(
+        layer.attention is not None and layer.attention.kind == LATENT for layer in classes.kinds
+    ):
+        rotary += _LATENT_BUFFERS
     sizes = {(layer, stored): _layer_bytes(stored, layer, shape, settings, gpu) for layer, stored in classes.classes}
     found: list[int] = []
     for number, stage in enumerate(stages):
@@ -113,7 +122,9 @@ def _layer_bytes(stored: LayerWeights, layer: Layer, shape: Shape, settings: Vll
     if layer.attention is not None:
         if matrices.dense_elements:
             total += stored.split_bytes * matrices.repeated_elements // matrices.dense_elements
-        total += _latent_copies(layer.attention, shape.embedding_length, settings)
+        total += _latent_copies(
+            layer.attention, shape.embedding_length, settings, quantized=not matrices.is_wide(stored)
+        )
     return total
 
 
@@ -167,16 +178,18 @@ def _padded_experts(
     return LayerWeights(stored.split_bytes, stored.replicated_bytes, expert)
 
 
-def _latent_copies(attention: Attention, hidden: int, settings: VllmSettings) -> int:
-    """W_UK and W_UV, in 16 bits beside ``kv_b_proj`` (``process_weights_after_loading`` of MLA in
-    vllm/model_executor/layers/attention/mla_attention.py); in 0.7 multiplied with the projections of queries and of
-    the output (vllm/attention/backends/mla/utils.py)."""
+def _latent_copies(attention: Attention, hidden: int, settings: VllmSettings, *, quantized: bool) -> int:
+    """W_UK and W_UV: views of a ``kv_b_proj`` in 16 bits, copies in 16 bits of one that is quantised
+    (``process_weights_after_loading`` in vllm/model_executor/layers/attention/mla_attention.py); in 0.7 multiplied with
+    the projections of queries and of the output (vllm/attention/backends/mla/utils.py)."""
     constants = settings.constants
     if attention.kind != LATENT or not constants["latent_rows"]:
         return 0
     width = max(attention.head_dim_k - attention.rope_dim, 0) + attention.head_dim_v
     if constants["latent_absorbed"]:
         width = (attention.q_lora_rank or hidden) + hidden
+    elif not quantized:
+        return 0
     return 2 * attention.kv_lora_rank * (attention.heads // max(settings.tensor_parallel, 1)) * width
 
 
