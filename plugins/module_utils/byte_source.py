@@ -62,15 +62,15 @@ class Prefix:
 
     LIMIT = 64 * MIB
 
-    def __init__(self, source: ByteSource, first_step: int = 4 * MIB, next_step: int = 2 * MIB) -> None:
+    def __init__(self, source: ByteSource, first_step: int = 4 * MIB, next_step: int = MIB // 2) -> None:
         """Fetch nothing yet."""
         self.source = source
         self.data = bytearray()
         self._first_step = first_step
         self._next_step = next_step
 
-    def extend_to(self, end: int) -> None:
-        """Make sure that the bytes before ``end`` are in ``data``."""
+    def extend_to(self, end: int, likely_end: int = 0) -> None:
+        """Make sure that the bytes before ``end`` are in ``data``; ``likely_end`` is how far will be asked for soon."""
         have = len(self.data)
         if end <= have:
             return
@@ -87,4 +87,5 @@ class Prefix:
                 "Choose another file.",
             )
         step = self._next_step if have else self._first_step
-        self.data += self.source.read(have, min(max(end, have + step), self.source.size))
+        likely = min(likely_end, have + self._first_step) + self._next_step
+        self.data += self.source.read(have, min(max(end, have + step, likely), self.source.size))

@@ -205,7 +205,8 @@ class _Reader:
                     raise self.invalid(f"a string of {length} bytes")
                 position += 8 + length
                 left -= 1
-            self._prefix.extend_to(position + 8 * bool(left))
+            likely_end = position + left * (position - self.position) // max(count - left, 1)
+            self._prefix.extend_to(position + 8 * bool(left), likely_end)
         self.position = position
 
     def _string(self) -> str:
