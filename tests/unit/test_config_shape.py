@@ -15,7 +15,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_names imp
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_recurrent import HYBRID, PURE
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_window import WINDOWED
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import MAX_LAYERS, Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,7 +143,7 @@ def test_any_change_ends_in_a_shape_or_a_clear_error(sample: Sample, change: dic
     if shape is None:
         assert code == "model.invalid"
         return
-    assert 0 < len(shape.layers) <= 4096
+    assert 0 < len(shape.layers) <= MAX_LAYERS
     assert Shape.from_facts(shape.as_dict()) == shape
 
 

@@ -13,7 +13,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeade
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_names import unknown_keys
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import MAX_LAYERS, Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -189,7 +189,7 @@ def test_any_change_ends_in_a_shape_or_a_clear_error(name: str, change: dict[str
     if shape is None:
         assert code == "model.invalid"
         return
-    assert 0 < len(shape.layers) <= 4096
+    assert 0 < len(shape.layers) <= MAX_LAYERS
     assert Shape.from_facts(shape.as_dict()) == shape
     assert all(
         number >= 0

@@ -15,8 +15,9 @@ from ansible_collections.llmhost.core.plugins.module_utils import record
 FULL, SLIDING, CHUNKED, LATENT = "full", "sliding", "chunked", "latent"
 """Kinds of attention: every token, the last ``window`` tokens, the chunk of ``window`` tokens, MLA."""
 
-MAX_LAYERS = 4096
-"""No published model has more than a few hundred layers; the bound keeps a lying header from costing memory."""
+MAX_LAYERS = 1024
+"""No published model has more than a few hundred layers, and llama.cpp loads 512 (LLAMA_MAX_LAYERS in
+src/llama-hparams.h); the bound keeps a lying header from costing memory and seconds."""
 
 T = TypeVar("T")
 
@@ -131,15 +132,17 @@ class Shape:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data: each kind of layer once, and for each layer the number of its kind."""
-        kinds = list(dict.fromkeys((*self.layers, *self.draft_layers)))
+        kinds = {layer: 0 for layer in (*self.layers, *self.draft_layers)}
+        for number, layer in enumerate(kinds):
+            kinds[layer] = number
         return {
             "architecture": self.architecture,
             "embedding_length": self.embedding_length,
             "vocab_size": self.vocab_size,
             "context_length": self.context_length,
             "layer_kinds": [asdict(kind) for kind in kinds],
-            "layers": [kinds.index(layer) for layer in self.layers],
-            "draft_layers": [kinds.index(layer) for layer in self.draft_layers],
+            "layers": [kinds[layer] for layer in self.layers],
+            "draft_layers": [kinds[layer] for layer in self.draft_layers],
             "tied_embeddings": self.tied_embeddings,
             "draft_in_cache": self.draft_in_cache,
             "per_layer_embedding_length": self.per_layer_embedding_length,
