@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all bed molecule bench bench-first docs build clean
+.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all bed molecule bench bench-plan bench-first docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -45,6 +45,9 @@ molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=de
 
 bench: demo ## wall time and tasks of a run that changes nothing
 	@$(BIN)/python -m tests.bench.no_change_run
+
+bench-plan: setup-dev ## how long plans take: 1,000 hosts with 50 models each
+	@PYTHONPATH=collections $(BIN)/python -m tests.bench.plan_speed
 
 bench-first: setup-dev docker ## stages and critical path of a first run
 	@$(BIN)/python -m tests.bench.first_run

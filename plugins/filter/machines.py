@@ -15,7 +15,7 @@ short_description: Turn descriptions of machines into the facts of hosts, by nam
 version_added: "0.1.0"
 description:
   - For plans without a host, and for comparisons. Each machine is described as for P(llmhost.core.hardware#filter).
-positional: rest
+positional: rest, keep_errors
 options:
   _input:
     description: One description, or several in a list or with semicolons between them.
@@ -27,6 +27,10 @@ options:
         value has quotes of its own. It is put back where the whole makes sense.
     type: str
     default: ""
+  keep_errors:
+    description: Whether a description that is not understood becomes an entry with C(error), instead of a failure.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -43,8 +47,17 @@ _value:
 """
 
 
-def machines(given: Any, rest: str = "") -> list[dict[str, Any]]:
+def machines(given: Any, rest: str = "", keep_errors: bool = False) -> list[dict[str, Any]]:
     """Return the machines, or fail with what is not understood."""
+    try:
+        return _read_whole(given, rest)
+    except AnsibleFilterError as reason:
+        if not keep_errors:
+            raise
+        return [{"name": str(given), "host": {}, "error": str(reason).replace("llmhost.core.hardware: ", "")}]
+
+
+def _read_whole(given: Any, rest: str) -> list[dict[str, Any]]:
     if not rest or not isinstance(given, str):
         return _read(given)
     try:

@@ -15,7 +15,7 @@ version_added: "0.1.0"
 description:
   - Turns the result of P(llmhost.core.plan#filter) into text for people, with sizes in GiB, the steps that are skipped
     and why, and every finding with its remedy. The last line says whether the plan can be carried out.
-positional: host
+positional: host, what_if
 options:
   _input:
     description: The plan.
@@ -24,6 +24,10 @@ options:
   host:
     description: What M(llmhost.core.host_info) returned as C(host), to show what the host is.
     type: dict
+  what_if:
+    description: Whether the host need not exist; then the table leaves out what the roles would do.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -39,11 +43,11 @@ _value:
 """
 
 
-def plan_table(plan: Mapping[str, Any], host: Mapping[str, Any] | None = None) -> str:
+def plan_table(plan: Mapping[str, Any], host: Mapping[str, Any] | None = None, what_if: bool = False) -> str:
     """Return the table and the sentence that sums it up."""
     if not isinstance(plan, Mapping):
         raise AnsibleFilterError(f"llmhost.core.plan_table needs a plan, not {type(plan).__name__}.")
-    return f"{table.plan_table(plan, host)}\n{table.summary(plan)}"
+    return f"{table.plan_table(plan, host, what_if)}\n{table.summary(plan, what_if)}"
 
 
 class FilterModule:

@@ -14,7 +14,7 @@ version_added: "0.1.0"
 description:
   - The plan of each model on each machine. The machines need not exist, so what this release cannot install yet is no
     error in these plans.
-positional: models, variables, others
+positional: models, variables, others, failures
 options:
   _input:
     description: Machines, as P(llmhost.core.machines#filter) returns them.
@@ -35,6 +35,11 @@ options:
     type: list
     elements: dict
     default: []
+  failures:
+    description: Results of M(llmhost.core.model_info) for models that could not be read.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -45,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: For each pair the C(machine), the C(model) and the C(plan).
+  description: For each pair the C(machine), the C(model) and the C(plan), or an C(error) instead of it.
   type: list
   elements: dict
 """
@@ -56,9 +61,10 @@ def what_if(
     models: Sequence[Mapping[str, Any]],
     variables: Mapping[str, Any] | None = None,
     others: Sequence[Mapping[str, Any]] = (),
+    failures: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Return the plans."""
-    return plan_all(machines, models, variables or {}, others)
+    return plan_all(machines, models, variables or {}, others, failures)
 
 
 class FilterModule:

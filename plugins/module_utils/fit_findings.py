@@ -39,7 +39,7 @@ def check_model(sized: SizedModel, intent: Intent, engine: str, accelerator: str
             f"{sized.sizes.shape.architecture}: {'; '.join(doubts)}. Its memory is an upper bound, not an exact figure."
         )
         findings.append(warning("model.upper_bound", message, "It may fit with a longer context than planned."))
-    if not model.chat_template:
+    if not model.chat_template and not model.planned_only:
         message = "The model has no chat template: the server falls back on a general one."
         findings.append(
             warning("model.no_chat_template", message, "Choose an instruct or chat variant to hold a chat.")
@@ -72,7 +72,10 @@ def check_fit(
         return [_does_not_fit(host, sized, intent, fit, swap, ways)]
     findings = list(_decisions(host, intent, fit))
     if fit.verdict == OFFLOAD:
-        findings.append(_offload(host, sized, intent, fit))
+        findings.append(_offload(host, sized, intent, fit, ways))
+    if sized.chosen and len(sized.sizes.variants) > 1:
+        message = f"{sized.facts.quantization} is planned, of {len(sized.sizes.variants)} quantisations there are."
+        findings.append(info("model.variant", message, "Pin another one with org/repo:LABEL."))
     return findings
 
 
@@ -94,7 +97,7 @@ def _name(sized: SizedModel, intent: Intent) -> str:
     return intent.model or sized.facts.request
 
 
-def _offload(host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit) -> Finding:
+def _offload(host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit, ways: tuple[Way, ...]) -> Finding:
     room = f"{len(host.gpus)} GPU(s) with {format_gib(sum(fit.usable_bytes))} usable"
     if fit.engine == VLLM:
         moved = f"{format_gib(fit.cpu_offload_bytes)} of weights for each GPU go"
@@ -106,7 +109,20 @@ def _offload(host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit) -> Fi
         f"{_name(sized, intent)} with weights of {format_gib(sized.sizes.weights_bytes)} and a context of "
         f"{fit.context} does not fit in {room} without offload: {moved} to RAM, which is slower."
     )
-    return warning("memory.offload", message, "Choose a smaller quantisation or a shorter context to avoid it.")
+    return warning("memory.offload", message, _best(ways) or "Choose a smaller quantisation or a shorter context.")
+
+
+def _best(ways: tuple[Way, ...]) -> str:
+    """Return what costs least, with its figures."""
+    if not ways:
+        return ""
+    fit = ways[0].fit
+    need = ", ".join(
+        f"{format_gib(gpu.total_bytes)} of {format_gib(usable)} on {gpu.name}"
+        for gpu, usable in zip(fit.allocation.gpus, fit.usable_bytes, strict=True)
+    )
+    on_gpus = need or f"{format_gib(fit.ram_need_bytes)} of {format_gib(fit.ram_usable_bytes)} of RAM"
+    return f"What costs least to make it fit: {ways[0].text}, with a context of {fit.context} and {on_gpus}."
 
 
 def _does_not_fit(
@@ -133,8 +149,7 @@ def _does_not_fit(
     if not swap.skip_reason and not fit.gpus:
         variable = "llmhost_swap_max" if intent.swap_bytes is None else "llmhost_swap"
         remedy += f", or {variable} of {format_gib(round_up(fit.ram_missing_bytes, GIB))} or more, which is slow"
-    best = f" What would fit: {'; '.join(way.text for way in ways)}." if ways else ""
-    return error("memory.does_not_fit", message, f"{remedy}.{best}")
+    return error("memory.does_not_fit", message, f"{remedy}. {_best(ways)}".rstrip())
 
 
 def check_loading(host: HostFacts, need: HostMemory) -> list[Finding]:

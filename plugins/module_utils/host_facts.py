@@ -150,13 +150,14 @@ class Gpu:
         name = record.text(facts, "name") or f"NVIDIA device {record.text(facts, 'device_id', 'unknown')}"
         pcie = record.section(facts, "pcie")
         # An idle GPU lowers the speed of its link, so that the current one says nothing.
-        speed = pcie.get("max_speed_gts")
+        speeds = [pcie.get("max_speed_gts"), pcie.get("upstream_max_speed_gts")]
+        known = [float(speed) for speed in speeds if isinstance(speed, (int, float)) and 0 < speed < 1000]
         return cls(
             name=name,
             vram_bytes=record.integer(facts, "vram_bytes"),
             lanes=record.integer(pcie, "current_width"),
             nvlink=record.flag(facts, "nvlink"),
-            speed_gts=float(speed) if isinstance(speed, (int, float)) and 0 < speed < 1000 else 0.0,
+            speed_gts=min(known, default=0.0),
         )
 
 

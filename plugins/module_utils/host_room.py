@@ -12,6 +12,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Gpu
 from ansible_collections.llmhost.core.plugins.module_utils.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Machine
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import SWITCH
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts, usable_vram
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES
@@ -81,7 +82,7 @@ def gpu_room(gpu: Gpu) -> GpuRoom:
         vram_bytes=gpu.vram_bytes,
         bandwidth_gbs=spec.bandwidth_gbs if spec else 0.0,
         capability=spec.capability if spec else (0, 0),
-        link=spec.fabric if spec and gpu.nvlink else "",
+        link=spec.fabric if spec and (gpu.nvlink or spec.fabric == SWITCH) else "",
         pcie_gen=_GENERATIONS.get(gpu.speed_gts, 3),
         lanes=gpu.lanes or 16,
     )

@@ -41,8 +41,11 @@ _CELL = 11
 Row = tuple[str, str]
 
 
-def plan_table(plan: Record, host: Record | None = None) -> str:
-    """Return the plan as text; with the host's facts, a section says what the host is."""
+def plan_table(plan: Record, host: Record | None = None, what_if: bool = False) -> str:
+    """Return the plan as text; with the host's facts, a section says what the host is.
+
+    ``what_if``: the host need not exist, so what the roles would do there is left out.
+    """
     sections: list[tuple[str, list[Row]]] = [
         ("plan", list(_overview(plan))),
         ("host", list(_host(host or {}))),
@@ -53,7 +56,7 @@ def plan_table(plan: Record, host: Record | None = None) -> str:
         ("storage", list(_storage(record.section(plan, "storage")))),
         ("swap", list(_swap(plan))),
         ("runtime", list(_runtime(record.section(plan, "runtime")))),
-        ("steps", list(_steps(record.section(plan, "steps")))),
+        ("steps", [] if what_if else list(_steps(record.section(plan, "steps")))),
     ]
     rows = [row for _, section in sections for row in section]
     width = max((len(label) for label, _ in rows), default=0)
@@ -63,8 +66,10 @@ def plan_table(plan: Record, host: Record | None = None) -> str:
     return "\n".join(lines + list(_findings(plan)))
 
 
-def summary(plan: Record) -> str:
+def summary(plan: Record, what_if: bool = False) -> str:
     """Return one sentence: what keeps the plan from being carried out, or that nothing does."""
+    if what_if:
+        return "This is a what-if: no host was looked at, and nothing is changed."
     count = sum(record.text(finding, "level") == "error" for finding in record.sections(plan, "findings"))
     if count == 1:
         return "1 error: nothing on this host is changed until it is gone."

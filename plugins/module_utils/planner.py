@@ -64,12 +64,16 @@ def plan(
     accelerator = choose_accelerator(facts, intent)
     findings += requirements.check_platform(facts)
     findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
-    findings += _check_accelerator(facts, intent, accelerator, findings, what_if or "hardware" in host)
+    what_if = what_if or "hardware" in host
+    findings += _check_accelerator(facts, intent, accelerator, findings, what_if)
     findings += _check_assumed(host)
     findings += runtime_plan.check_listening(facts, intent)
     findings += _inherited(host)
     if model is None:
         return _without_model(intent, accelerator, findings)
+    if record.flag(model, "planned_only") and not what_if:
+        message = f"{intent.model} is a configuration without weights: it can be planned, not served."
+        findings.append(error("model.no_weights", message, "Name a repository that has the model's weights."))
     return _with_model(facts, ram_speed(host).bandwidth, model, intent, accelerator, findings)
 
 

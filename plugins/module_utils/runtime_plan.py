@@ -18,8 +18,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.sized_model import Si
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, LLAMA_CPP, VLLM, Fit
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import HostMemory
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import MICRO_BATCH
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import CHUNKED, SLIDING, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_constants import CURRENT as VLLM_VERSION
 
+PROVIDER = LLAMA_CPP
 VERSION = "0.3.36"
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 """The source distribution of llama-cpp-python that carries the sources of llama.cpp."""
@@ -59,6 +61,7 @@ _CMAKE_FEATURES = {
 }
 # The server keeps prompts in RAM, 8 GiB unless told; it gets half of what is left, and no more than that.
 _PROMPT_CACHE_MOST, _PROMPT_CACHE_STEP = 8192 * MIB, 256 * MIB
+_CHECKPOINTS = 32
 
 
 def cmake_options(cpu: Cpu) -> dict[str, str]:
@@ -82,7 +85,7 @@ def _archive_name(codename: str, machine: str, cmake: tuple[tuple[str, str], ...
         "cmake": dict(cmake),
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return f"{LLAMA_CPP}-{VERSION}-{codename}-{machine}-cpu-{digest[:12]}"
+    return f"{PROVIDER}-{VERSION}-{codename}-{machine}-cpu-{digest[:12]}"
 
 
 def served_name(model: ModelFacts) -> str:
@@ -119,7 +122,9 @@ def arguments(
         # An architecture that the plan does not know may not have it; then the server finds out by itself.
         "--flash-attn": "auto" if sized.sizes.shape.doubts else "on",
         "--load-mode": loading.load_path,
-        "--cache-ram": str(_prompt_cache(fit) // MIB),
+        **_kept_in_ram(sized, fit),
+        # The buffers that it allocates stand in its log at this level, for the acceptance; prompts do not.
+        "--log-verbosity": "4",
         # The plan has done the fitting: a server that shrinks its settings in silence would make it untrue.
         "--fit": "off",
         **_gpu_options(host, fit),
@@ -215,9 +220,34 @@ def check_listening(host: HostFacts, intent: Intent) -> list[Finding]:
     return findings
 
 
-def _prompt_cache(fit: Fit) -> int:
-    spare = max(0, fit.ram_usable_bytes - fit.ram_need_bytes)
-    return round_down(min(_PROMPT_CACHE_MOST, spare // 2), _PROMPT_CACHE_STEP)
+def _kept_in_ram(sized: SizedModel, fit: Fit) -> dict[str, str]:
+    """Return how much the server keeps of what it has computed, in half of the RAM that is left.
+
+    Prompts, and for models whose state cannot be cut back (recurrent layers, sliding windows) checkpoints of it, by
+    default 32 for each request, of which nothing else keeps count (``tools/server/server-context.cpp``).
+    """
+    spare = max(0, fit.ram_usable_bytes - fit.ram_need_bytes) // 2
+    state = _checkpoint_bytes(sized.sizes.shape, fit)
+    if not state:
+        return {"--cache-ram": str(_prompt_cache(spare) // MIB)}
+    checkpoints = min(_CHECKPOINTS, spare // 2 // (state * fit.parallel))
+    rest = spare - checkpoints * state * fit.parallel
+    return {"--cache-ram": str(_prompt_cache(rest) // MIB), "--ctx-checkpoints": str(checkpoints)}
+
+
+def _checkpoint_bytes(shape: Shape, fit: Fit) -> int:
+    """Return about what one checkpoint of one request takes: its recurrent state and the cells of its windows."""
+    windows = [
+        layer.attention
+        for layer in shape.layers
+        if layer.attention is not None and layer.attention.kind in (SLIDING, CHUNKED) and layer.attention.stores_cache
+    ]
+    cells = sum(min(one.window, fit.context) * one.kv_heads * (one.head_dim_k + one.head_dim_v) * 2 for one in windows)
+    return cells + sum(device.recurrent_bytes for device in fit.allocation.devices) // max(1, fit.parallel)
+
+
+def _prompt_cache(spare: int) -> int:
+    return round_down(min(_PROMPT_CACHE_MOST, spare), _PROMPT_CACHE_STEP)
 
 
 def _is_own(listener: Listener) -> bool:

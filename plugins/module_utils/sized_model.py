@@ -20,11 +20,13 @@ _KEPT = 128
 
 @dataclass(frozen=True)
 class SizedModel:
-    """A model's facts, and the model in all its sizes; ``complete``: its header told what memory depends on."""
+    """A model's facts, and the model in all its sizes; ``complete``: its header told what memory depends on.
+    ``chosen``: the planner picked its quantisation, not the user."""
 
     facts: ModelFacts
     sizes: ModelSizes
     complete: bool
+    chosen: bool
 
     @classmethod
     def from_facts(cls, model: Mapping[str, Any]) -> SizedModel:
@@ -39,7 +41,8 @@ class SizedModel:
             files_bytes=facts.total_bytes,
             largest_file_bytes=record.integer(model, "largest_file_bytes"),
         )
-        return cls(facts, sizes, _is_complete(sizes))
+        chosen = not facts.pinned or bool(record.text(record.section(model, "request"), "variant"))
+        return cls(facts, sizes, _is_complete(sizes), chosen)
 
 
 def _is_complete(sizes: ModelSizes) -> bool:

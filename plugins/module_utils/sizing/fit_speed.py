@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_cpp, vllm_parallel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import VLLM, Fit
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GpuSpec
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import BRIDGE, GpuSpec
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import GpuRoom, Room
@@ -66,7 +66,7 @@ class _Reader:
             moved = experts.routed_bytes
             read = read.without(Read(moved, moved))
             if moved:
-                in_ram = in_ram + Read(moved, moved, 0, 0, experts.heavy_layers)
+                in_ram = in_ram + Read(moved, moved, 0, experts.heavy_layers, experts.heavy_layers)
             yield self._gpu(f"GPU{number}", gpu, read)
         if in_ram.total_bytes:
             in_swap = self._swapped(in_ram)
@@ -103,7 +103,9 @@ class _Reader:
 
     def _gpu(self, name: str, gpu: GpuRoom, read: Read, ranks: int = 1) -> DeviceRead | None:
         spec = _spec(gpu.name, gpu.vram_bytes)
-        return None if spec is None else DeviceRead.of_gpu(name, read, spec, self.quantized, ranks, gpu.link)
+        # A bridge joins two cards; more of them talk over PCI Express.
+        link = "" if gpu.link == BRIDGE and ranks > 2 else gpu.link
+        return None if spec is None else DeviceRead.of_gpu(name, read, spec, self.quantized, ranks, link)
 
     def _ram(self, read: Read) -> DeviceRead | None:
         return DeviceRead.of_ram(read, self.ram_bandwidth, self.quantized) if self.ram_bandwidth else None

@@ -86,6 +86,8 @@ def _overcommit(room: Room, largest_file_bytes: int, overcommit: int, swap_bytes
 
     Better than swap of that size: the mapping is only read, so none of that swap would ever be used.
     """
-    if overcommit == 1 or largest_file_bytes <= room.machine_ram_bytes + swap_bytes:
+    if overcommit == 1:
         return None
-    return 1
+    # Strict accounting counts half of the RAM, unless vm.overcommit_ratio says otherwise.
+    ram = room.machine_ram_bytes // 2 if overcommit == 2 else room.machine_ram_bytes
+    return None if largest_file_bytes <= ram + swap_bytes else 1

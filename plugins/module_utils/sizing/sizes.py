@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import LlamaModel
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.published_weights import published_weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import VllmModel
@@ -57,13 +59,13 @@ class ModelSizes:
         return self.weights_bytes * 8 / self.weights.parameters if self.weights.parameters else 0.0
 
     def other(self, variant: Variant) -> ModelSizes:
-        """Return the same model in another quantisation: every tensor in proportion to the size of the files.
-
-        Quantisations differ in their mixes, so a layer may be some percent off, and the sum hardly.
-        """
+        """Return the same model in another quantisation, whose header was not read: the sum is that of its files."""
         found = self._others.get(variant)
         if found is None:
-            weights = scaled(self.weights, variant.size_bytes, max(1, self.files_bytes))
+            try:
+                weights = published_weights(self.shape, variant.label, variant.size_bytes)
+            except ModelError:
+                weights = scaled(self.weights, variant.size_bytes, max(1, self.files_bytes))
             found = ModelSizes(self.shape, weights, self.format, variant.label, (), variant.size_bytes)
             self._others[variant] = found
         return found
@@ -71,10 +73,10 @@ class ModelSizes:
     def quantized(self, target: str) -> ModelSizes:
         """Return the same model as GGUF in a quantisation that need not exist yet: its weights computed from its shape.
 
-        Raises ValueError where the shape is not enough for that.
+        Raises ModelError where the shape is not enough for that.
         """
         found = self._quantized.get(target)
         if found is None:
-            weights = weights_from_shape(self.shape, target)
+            weights = weights_from_shape(self.shape, target, GGUF)
             found = self._quantized[target] = ModelSizes(self.shape, weights, GGUF, target)
         return found
