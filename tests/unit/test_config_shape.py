@@ -78,6 +78,11 @@ def test_an_unknown_architecture_is_sized_as_if_it_kept_everything() -> None:
     assert all(layer.attention and not layer.attention.window and layer.recurrent for layer in shape.layers)
 
 
+@pytest.mark.parametrize("key", ["dual_chunk_attention_config", "compression_ratio", "use_cache", "kv_cache_dtype"])
+def test_fields_that_only_sound_like_a_cache_are_none(key: str) -> None:
+    assert shape_from_config({**LLAMA, key: 1}).doubts == ()
+
+
 @pytest.mark.parametrize("key", ["memory_tokens", "kv_compress_dim", "num_state_heads"])
 def test_an_unknown_field_that_sounds_like_a_cache_is_a_doubt(key: str) -> None:
     [doubt] = shape_from_config({**LLAMA, key: 8}).doubts

@@ -109,7 +109,13 @@ class ConfigFeedForwards:
             return number % max(fields.number("expert_layer_period"), 1) == fields.number("expert_layer_offset")
         if fields.raw("moe_layer_end_index") != -1 and number > fields.number("moe_layer_end_index", self._layers):
             return False
-        names = ("interleave_moe_layer_step", "moe_layer_interval", "decoder_sparse_step", "moe_layer_freq")
+        names = (
+            "interleave_moe_layer_step",
+            "moe_layer_interval",
+            "moe_layer_frequency",
+            "decoder_sparse_step",
+            "moe_layer_freq",
+        )
         step = max(fields.first(*names, default=1), 1)
         if "moe_layer_freq" in fields:
             return number % step == 0

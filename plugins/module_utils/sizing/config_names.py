@@ -33,18 +33,21 @@ READ = _words("""
 # Widths of projections, scales, kernels to use, numbers of tokens: nothing that is kept.
 HARMLESS = _words("""
     activation_situ_linear_beta add_bias_linear add_swa_attention_sink_bias apply_mla_qkv_lora_rescale
-    audio_token_index aux_hidden_state_layer_ids boi_token_index cache_config cache_implementation
-    chunk_size_feed_forward compress_rope_theta conv_bias eoa_token_index eoi_token_index image_token_index
-    index_block_size index_kpool_always_select_tail index_local_blocks index_topk index_topk_blocks indexer_budget
-    indexer_compress_ratio indexer_kv_heads indexer_rope_interleave kv_cache_dtype kv_cache_scheme
-    layernorm_linear_attention_alpha layernorm_linear_attention_beta linear_a_log_max linear_a_log_min
-    linear_allow_neg_eigval linear_attn_alpha_factor linear_attn_beta_factor linear_dt_init_floor linear_dt_max
-    linear_dt_min linear_lower_bound lora_rank_decay lora_rank_gate lora_rank_iclr lora_rank_tokenshift
-    lora_rank_value_residual_mix mamba_chunk_size mamba_conv_bias mamba_dt_rank mamba_hidden_act
-    mamba_inner_layernorms mamba_norm_before_gate mamba_proj_bias mamba_rms_norm mamba_ssm_cache_dtype mla_use_nope
-    moe_latent_size mtp_hybrid_override_pattern o_lora_rank output_hidden_states ple_conv_kernel_size
+    audio_chunk_length audio_token_index aux_hidden_state_layer_ids boi_token_index cache_config
+    cache_implementation chunk_size_feed_forward compress_rope_theta compression_ratio conv_bias conv_dim
+    conv_dim_out conv_use_xavier_init dual_chunk_attention_config eoa_token_index eoi_token_index hybrid_layer_ids
+    image_token_index index_block_size index_kpool_always_select_tail index_local_blocks index_topk
+    index_topk_blocks indexer_budget indexer_compress_ratio indexer_kv_heads indexer_rope_interleave kv_cache_dtype
+    kv_cache_scheme layernorm_linear_attention_alpha layernorm_linear_attention_beta linear_a_log_max
+    linear_a_log_min linear_allow_neg_eigval linear_attn_alpha_factor linear_attn_beta_factor linear_dt_init_floor
+    linear_dt_max linear_dt_min linear_lower_bound linear_mode linear_rope lora_rank_decay lora_rank_gate
+    lora_rank_iclr lora_rank_tokenshift lora_rank_value_residual_mix mamba_chunk_size mamba_conv_bias mamba_dt_rank
+    mamba_headdim mamba_hidden_act mamba_inner_layernorms mamba_norm_before_gate mamba_proj_bias mamba_rms_norm
+    mamba_ssm_cache_dtype mamba_ssm_dtype mamba_use_mlp mla_scale_kv_lora mla_scale_q_lora mla_use_nope
+    moe_latent_size mtp_hybrid_override_pattern o_lora_rank output_hidden_states ple_conv_kernel_size ssm_cfg
     ssm_in_multiplier ssm_multipliers ssm_out_multiplier swa_q_lora_rank swa_qk_rope_head_dim swa_rope_theta
-    use_cache use_cache_kernel use_cache_quantization use_conv_bias use_mamba_kernels use_swa video_token_index
+    use_cache use_cache_kernel use_cache_quantization use_conv_bias use_linear_gqa use_linear_silu
+    use_mamba_kernels use_swa video_token_index
 """)
 
 

@@ -132,7 +132,7 @@ class Shape:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data: each kind of layer once, and for each layer the number of its kind."""
-        kinds = {layer: 0 for layer in (*self.layers, *self.draft_layers)}
+        kinds = dict.fromkeys((*self.layers, *self.draft_layers), 0)
         for number, layer in enumerate(kinds):
             kinds[layer] = number
         return {
