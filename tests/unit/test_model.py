@@ -362,6 +362,17 @@ def test_a_config_that_says_how_it_is_quantised(tmp_path: Path) -> None:
     assert (model["format"], model["quantization"]) == ("safetensors", "AWQ")
 
 
+def test_a_config_on_a_hub_is_planned_for_whatever_lies_beside_it(hub: LoopbackHub) -> None:
+    served, quantised = remote(hub, "acme/Toy"), remote(hub, "acme/Toy:config.json:Q8_0")
+    assert (quantised["source"], quantised["repo"], quantised["commit"]) == ("hub", "acme/Toy", served["commit"])
+    assert (quantised["format"], quantised["planned_only"], quantised["license"]) == ("gguf", True, "apache-2.0")
+    assert quantised["parameters"] == served["parameters"]
+    assert remote(hub, "acme/Toy:config.json")["weights_bytes"] == served["weights_bytes"]
+    with pytest.raises(ModelError) as caught:
+        remote(hub, "acme/Toy-GGUF:config.json:Q8_0")
+    assert caught.value.code == "model.no_config"
+
+
 def test_a_target_that_nobody_knows(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(ModelError) as caught:
