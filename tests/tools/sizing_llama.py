@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
@@ -26,7 +26,7 @@ from tests.tools.sizing_figures import (
     WEIGHTS,
     Figure,
 )
-from tests.tools.sizing_models import shape_of, weights_of
+from tests.tools.sizing_models import shape_of, stand_in, weights_of
 
 GPU = re.compile(r"^(CUDA|ROCm|Vulkan|Metal|MTL|SYCL|HIP)(\d*)$")
 SPLIT = "CUDA_Split"  # rows of matrices on all GPUs
@@ -91,7 +91,7 @@ def figures(case: Case) -> Iterator[Figure]:
     reported = case.reported
     names = gpu_names(case)
     count = len(names) or (0 if _on_cpu(case) else gpu_count(case))
-    plan = allocate(shape, weights or _no_weights(shape), settings_of(case), count)
+    plan = allocate(shape, weights or stand_in(case, shape) or _no_weights(shape), settings_of(case), count)
     yield from _caches(case, plan, shape, names)
     if case.facts.get("placement") != "own":
         yield from _by_device(case, plan, names, weights is not None)
@@ -175,28 +175,28 @@ def _by_device(case: Case, plan: Allocation, names: list[str], weighed: bool) ->
         measured = held + sum(size for sizes in (kv, compute) for name, size in sizes.items() if name in names)
         states = _sizes(case, "recurrent_by_device_mib") or {names[0]: float(case.reported.get("recurrent_mib", 0))}
         measured += sum(size for name, size in states.items() if name in names)
-        planned = sum(_logged(row) for row in plan.gpus[: len(names)]) / MIB
-        yield Figure(case, TOTAL, "all", planned if weighed else planned + held, measured)
+        yield Figure(case, TOTAL, "all", _planned(plan.gpus[: len(names)], weighed, held), measured)
 
 
 def _old_total(case: Case, plan: Allocation, weighed: bool) -> Iterator[Figure]:
     """Builds of 2023 say one sum for all GPUs."""
     reported = case.reported
-    planned = sum(_logged(row) for row in plan.gpus) / MIB
+    held = float(reported["weights_vram_mib"])
+    planned = _planned(plan.gpus, weighed, held)
     if weighed:
         weights = sum(row.weights_bytes for row in plan.gpus) / MIB
-        yield Figure(case, WEIGHTS, "all", weights, float(reported["weights_vram_mib"]))
+        yield Figure(case, WEIGHTS, "all", weights, held)
         if reported.get("weights_host_mib"):
             yield Figure(case, HOST_WEIGHTS, "host", plan.host.weights_bytes / MIB, float(reported["weights_host_mib"]))
-    else:
-        planned += float(reported["weights_vram_mib"])
     compute = sum(row.compute_bytes for row in plan.gpus) / MIB
     yield Figure(case, COMPUTE, "all", compute, float(reported["compute_mib"]))
     yield Figure(case, TOTAL, "all", planned, float(reported["total_vram_mib"]))
 
 
-def _logged(row: DeviceBytes) -> int:
-    return row.logged_bytes
+def _planned(rows: Sequence[DeviceBytes], weighed: bool, held: float) -> float:
+    """Return what GPUs take, with the weights that the log says where those of the plan are a stand-in's."""
+    planned = sum(row.logged_bytes - (0 if weighed else row.weights_bytes) for row in rows) / MIB
+    return planned if weighed else planned + held
 
 
 def _is_range(case: Case, weights: Sizes) -> bool:

@@ -89,6 +89,19 @@ def weights_of(case: Case, shape: Shape) -> Weights | None:
     return found if not size or abs(found.total_bytes - size) <= 0.006 * size else None
 
 
+def stand_in(case: Case, shape: Shape) -> Weights | None:
+    """Return llama.cpp's own mix for one of the same name: near enough for what GPUs copy of weights in RAM.
+
+    The fork copies none of its own types, which its mixes are made of.
+    """
+    if case.engine == FORK:
+        return None
+    try:
+        return weights_from_shape(shape, target_of(case) or "Q4_K_M", "gguf")
+    except ModelError:
+        return None
+
+
 def _file_bytes(case: Case) -> float:
     """Return the size of the file as the log says it, 0 where it does not."""
     text = str(case.reported.get("file_size_reported") or case.facts.get("file_size") or "")
