@@ -35,6 +35,16 @@ def test_published_models(sample: Sample) -> None:
     assert Shape.from_facts(shape.as_dict()) == shape
 
 
+@pytest.mark.parametrize(
+    ("parent", "child"),
+    [("llava", "llama"), ("mistral3", "mistral"), ("qwen3_vl", "qwen3_vl"), ("kimi_vl", "deepseek_v3")],
+)
+def test_a_nested_part_may_not_say_what_it_is(parent: str, child: str) -> None:
+    plain = {key: value for key, value in LLAMA.items() if key != "model_type"}
+    shape = shape_from_config({"model_type": parent, "text_config": plain, "vision_config": {}})
+    assert (shape.architecture, shape.embedding_length, shape.doubts) == (child, 4096, ())
+
+
 def test_the_last_layer_of_a_period_is_full() -> None:
     config = base("gemma2", (2304, 4, 8, 4, 9216, 256000), head_dim=256, sliding_window=4096)
     assert kept(shape_from_config(config)) == ["sliding:4096 1024+1024", "full 1024+1024"] * 2

@@ -133,6 +133,7 @@ FAMILIES: dict[str, Family] = {
     "llama": Family("llama"),
     "llama4": Family("llama4", 4, others=CHUNKED),
     "longcat_flash": Family("", latent=True),
+    "longcat_flash_ngram": Family("", latent=True),
     "mamba": Family("mamba", linear="mamba", everywhere=RECURRENT),
     "mamba2": Family("mamba2", linear="mamba2", everywhere=RECURRENT),
     "mellum": Family("mellum"),
@@ -153,6 +154,7 @@ FAMILIES: dict[str, Family] = {
     "mistral": Family("llama"),
     "mistral4": Family("mistral4", latent=True),
     "mixtral": Family("llama"),
+    "mllama": Family(""),
     "mpt": Family("mpt", gated_network=False),
     "muse_glimmer": Family("muse-glimmer", 4),
     "nanochat": _PLAIN,
@@ -219,6 +221,7 @@ FAMILIES: dict[str, Family] = {
     "Yi": Family("llama"),
     "yi": Family("llama"),
     "youtu": Family("deepseek2", latent=True),
+    "youtu_llm": Family("deepseek2", latent=True),
     "zamba2": Family("", linear="mamba2"),
 }
 """By ``model_type``, without the ``_text`` that the nested part of a model with pictures may add."""

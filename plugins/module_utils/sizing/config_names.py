@@ -19,7 +19,8 @@ def _words(text: str) -> frozenset[str]:
 READ = _words("""
     attention_chunk_size chunk_size compress_ratios compress_rates conv_L_cache conv_kernel hybrid_layer_pattern
     hybrid_override_pattern index_head_dim index_kpool index_n_heads index_skip_topk_offset index_topk_freq
-    index_topk_pattern indexer_head_dim indexer_n_heads indexer_types kv_channels kv_lora_rank linear_attn_config
+    index_topk_pattern indexer_head_dim indexer_n_heads indexer_types kv_channels kv_lora_rank linear_attention
+    linear_attn_config
     linear_conv_kernel_dim linear_head_dim linear_key_head_dim linear_num_heads linear_num_key_heads
     linear_num_value_heads linear_value_head_dim mamba_d_conv mamba_d_head mamba_d_ssm mamba_d_state mamba_enabled
     mamba_expand mamba_head_dim mamba_n_groups mamba_n_heads mamba_ngroups mamba_num_heads mamba_step max_window_layers

@@ -116,7 +116,9 @@ def _part(family: Family, fields: Fields, kinds: tuple[str, ...]) -> Recurrent |
         fields.doubts.append("layers with a state of unknown size")
         return largest_part(fields)
     # Ling's hybrids changed from lightning attention to delta attention with a convolution.
-    kda = family.linear == "lightning" and "short_conv_kernel_size" in fields
+    kda = family.linear == "lightning" and (
+        "short_conv_kernel_size" in fields or fields.text("linear_attention") == "kda"
+    )
     return recurrent_part("kda" if kda else family.linear, fields)
 
 

@@ -18,7 +18,27 @@ NESTED = (
 """Where models with pictures or sound keep it; each may hold another one."""
 
 # What a nested part that does not name its kind is.
-SPEECHLESS = {"llava": "llama", "llava_next": "llama", "gemma3": "gemma3_text", "paligemma": "gemma", "mllama": "llama"}
+SPEECHLESS = {
+    "aya_vision": "cohere2",
+    "bailing_moe_v3_vl": "bailing_hybrid",
+    "cohere2_vision": "cohere2",
+    "deepseek_vl_v2": "deepseek_v2",
+    "gemma3": "gemma3_text",
+    "idefics3": "llama",
+    "kimi_k25": "deepseek_v3",
+    "kimi_vl": "deepseek_v3",
+    "lfm2-vl": "lfm2",
+    "lfm2_vl": "lfm2",
+    "llava": "llama",
+    "llava_next": "llama",
+    "llava_onevision": "qwen2",
+    "mistral3": "mistral",
+    "mllama": "mllama_text_model",
+    "paligemma": "gemma",
+    "pixtral": "mistral",
+    "smolvlm": "llama",
+    "voxtral": "llama",
+}
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("n_embd", "d_model", "dim", "embed_dim", "model_dim"),
