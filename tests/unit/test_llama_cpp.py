@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate, spans
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, FeedForward, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def dense(layers: int, heads: int, kv_heads: int, head_dim: int) -> Shape:
@@ -43,3 +45,80 @@ def test_layers_are_shared_out_as_llama_cpp_does() -> None:
 
     assert (first.kv_cache_bytes, second.kv_cache_bytes) == (544 * MIB, 480 * MIB)
     assert (first.weights_bytes, second.weights_bytes) == (1700 * MIB, 1900 * MIB + 16384)
+
+
+def experts(layers: int) -> tuple[Shape, Weights]:
+    """A mixture of experts with 700 of 800 MiB a layer in its experts."""
+    attention = Attention(heads=32, kv_heads=4, head_dim_k=128, head_dim_v=128)
+    layer = Layer(attention, feed_forward=FeedForward(experts=128, experts_used=8, expert_length=768))
+    held = LayerWeights(100 * MIB, 0, 700 * MIB)
+    shape = Shape("qwen3moe", 2048, 151936, 32768, (layer,) * layers)
+    return shape, Weights(300 * MIB, 300 * MIB, 400 * MIB, 0, (held,) * layers)
+
+
+def test_experts_in_ram_leave_the_gpu_but_for_one_tensor() -> None:
+    shape, held = experts(48)
+    inside, outside = (allocate(shape, held, LlamaSettings(8192, cpu_expert_layers=kept), 1) for kept in (0, 48))
+
+    assert inside.gpus[0].weights_bytes - outside.gpus[0].weights_bytes == 48 * 700 * MIB
+    assert outside.host.weights_bytes - inside.host.weights_bytes == 48 * 700 * MIB
+    copied = outside.gpus[0].compute_bytes - inside.gpus[0].compute_bytes
+    assert 700 * MIB / 3 < copied < 700 * MIB / 2
+
+
+def test_layers_in_ram_keep_their_cache_there_and_the_gpu_still_computes() -> None:
+    plan = allocate(dense(32, 32, 8, 128), weights(32), LlamaSettings(8192, gpu_layers=8), 1)
+    nothing = allocate(dense(32, 32, 8, 128), weights(32), LlamaSettings(8192, gpu_layers=0), 1)
+
+    assert plan.gpus[0].kv_cache_bytes == 7 * 32 * MIB  # seven layers and the output
+    assert plan.host.kv_cache_bytes == 25 * 32 * MIB
+    assert nothing.gpus[0].weights_bytes == 0 < nothing.gpus[0].compute_bytes
+
+
+def test_a_tied_output_is_copied_to_the_gpu_and_not_in_ram() -> None:
+    shape = dense(4, 8, 8, 64)
+    tied = Weights(300 * MIB, 300 * MIB, 0, 0, (LayerWeights(MIB),) * 4)
+
+    assert allocate(shape, tied, LlamaSettings(512), 1).gpus[0].weights_bytes == 304 * MIB
+    assert allocate(shape, tied, LlamaSettings(512), 0).host.weights_bytes == 304 * MIB
+
+
+def test_draft_layers_are_loaded_only_to_be_run() -> None:
+    trunk = dense(4, 8, 8, 64)
+    shape = Shape(trunk.architecture, 512, 1000, 8192, trunk.layers, trunk.layers[:1])
+    held = Weights(MIB, MIB, MIB, 0, (LayerWeights(MIB),) * 4, (LayerWeights(10 * MIB),))
+    without, drafting = (allocate(shape, held, LlamaSettings(512, draft=draft), 1).gpus[0] for draft in (False, True))
+
+    assert drafting.weights_bytes - without.weights_bytes == 10 * MIB
+    assert drafting.kv_cache_bytes == 5 * without.kv_cache_bytes // 4
+    assert drafting.compute_bytes > without.compute_bytes
+
+
+def test_the_one_buffer_of_2023_lies_on_the_first_gpu() -> None:
+    # XiongjieDai/GPU-Benchmarks-on-LLM-Inference@aa72e0ec: LLaMA 7B, 512 tokens, 70.50 MiB on any number of GPUs
+    attention = Attention(heads=32, kv_heads=32, head_dim_k=128, head_dim_v=128)
+    shape = Shape("llama", 4096, 32000, 2048, (Layer(attention, feed_forward=FeedForward(11008)),) * 32)
+    settings = LlamaSettings(512, flash_attention=False, build="2023-11")
+    first, second = allocate(shape, weights(32), settings, 2).gpus
+
+    assert 70.5 * MIB <= first.compute_bytes < 1.2 * 70.5 * MIB
+    assert second.compute_bytes == 0
+
+
+@given(
+    st.integers(0, 200),
+    st.lists(st.integers(0, 2**40), min_size=1, max_size=8),
+    st.one_of(st.none(), st.integers(0, 220)),
+)
+def test_every_layer_has_one_place(layers: int, shares: list[int], offloaded: int | None) -> None:
+    host, gpus = spans(layers, LlamaSettings(512, tensor_split=tuple(shares), gpu_layers=offloaded), len(shares))
+    held = [number for span in (host, *gpus) for number in range(span.first, span.last)]
+
+    assert held == list(range(layers))
+    assert sum(span.output for span in (host, *gpus)) == 1
+
+
+def test_a_share_of_nothing_holds_nothing() -> None:
+    _, (first, second, third) = spans(32, LlamaSettings(512, tensor_split=(0, 3, 1)), 3)
+
+    assert (first.places, second.places, third.places) == (0, 25, 8)

@@ -105,6 +105,11 @@ def _window_cells(window: int, full: int, streams: int, settings: LlamaSettings,
     return round_up(min(full, window * sequences + batch), step)
 
 
+def _empty_cache(count: Cells, value_row: int, settings: LlamaSettings) -> LayerCache:
+    """Return the cache of a layer that mixes nothing: without flash attention its V rows are as wide as all others."""
+    return LayerCache(0 if settings.flash_attention else count.full * row_bytes(value_row, settings.cell_type_v))
+
+
 def layer_cache(layer: Layer, count: Cells, value_row: int, settings: LlamaSettings) -> LayerCache:
     """Return the caches of one layer. ``value_row``: the widest V row of the model."""
     kv = recurrent = 0
@@ -127,6 +132,8 @@ def caches(shape: Shape, kinds: Kinds, first: int, last: int, count: Cells, sett
     kv = recurrent = 0
     for layer, times in kinds.counts(first, last):
         one = layer_cache(layer, count, kinds.value_row, settings)
+        if shape.architecture == "deci" and layer.attention is None:
+            one = _empty_cache(count, kinds.value_row, settings)
         kv += one.kv_bytes * times
         recurrent += one.recurrent_bytes * times
     if settings.draft and shape.architecture in ROLLS_BACK:

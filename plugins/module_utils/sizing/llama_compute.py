@@ -65,6 +65,7 @@ class Place:
     arriving: int = 1  # hidden states that come from another device: of its last layer, and their norm
     takes_work: bool = False  # it does part of the last recurrent layer before it
     gives_work: bool = False  # the next device does part of its last recurrent layer
+    cache_elsewhere: int = 0  # bytes of caches that its layers share with layers of another device
     output_copy: int = 0  # bytes of an output matrix that is copied from RAM
 
     @property
@@ -229,9 +230,9 @@ def _start(graph: Graph, place: Place, settings: LlamaSettings, reads: Reads, in
     hidden, indexed = graph.embedding * graph.tokens * 4, reads.indexed > 0
     if place.pipelined:
         exchanged = reads.exchanged * graph.tokens * 4
-        inputs = PIPELINE_COPIES * (inputs + place.arriving * hidden + exchanged) + zeros
+        inputs = PIPELINE_COPIES * (inputs + place.arriving * hidden + exchanged + place.cache_elsewhere) + zeros
         return Start((0, inputs), (inputs, 0), (0, 0) if place.arriving > 1 else None, (0, 0), indexed)
-    inputs += zeros
+    inputs += zeros + place.cache_elsewhere
     if not place.on_gpu:
         embeddings = hidden * value(settings.build, "input_embeddings")
         masks = embeddings, inputs
@@ -248,7 +249,7 @@ def _exchanged(layers: Sequence[Layer], place: Place) -> int:
     if part is None:
         return 0
     if part.kind == "short_conv":
-        return place.takes_work * part.inner
+        return (place.arriving - 1) * part.inner
     if part.kind == "rwkv":
         return (2 * place.takes_work + 1) * part.inner
     if part.kind not in ("mamba", "mamba2"):

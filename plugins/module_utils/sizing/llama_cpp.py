@@ -96,6 +96,21 @@ class _Plan:
         routed = before is not None and before.feed_forward is not None and before.feed_forward.experts_used > 0
         return not routed and all(layer is not None and layer.attention is None for layer in (before, after))
 
+    def cache_elsewhere(self, span: Span) -> int:
+        """Return the bytes of the caches that layers of a device read and layers of another device hold.
+
+        Of each kind the last layer before them that has a cache (Gemma 3n and 4).
+        """
+        layers = self.kinds.layers[: span.last]
+        sharing = [layer.attention for layer in layers[span.first :] if layer.attention is not None]
+        total = 0
+        for window in {attention.window for attention in sharing if not attention.stores_cache}:
+            owners = [number for number, layer in enumerate(layers) if _owns(layer, window)]
+            if owners and owners[-1] < span.first:
+                owner = layers[owners[-1]]
+                total += layer_cache(owner, self.cells, self.kinds.value_row, self.settings).kv_bytes
+        return total
+
     def largest_cache(self, layers: Sequence[Layer]) -> int:
         """Return the bytes of the largest KV cache of those layers."""
         row = self.kinds.value_row
@@ -130,6 +145,11 @@ class _Plan:
                 bare = copied and self.settings.cpu_expert_layers > begin
                 runs.append(Run(without_experts(layers) if bare else layers, (begin, end, bare)))
         return runs
+
+
+def _owns(layer: Layer, window: int) -> bool:
+    attention = layer.attention
+    return attention is not None and attention.stores_cache and attention.window == window
 
 
 def _mixes(layer: Layer) -> bool:
@@ -185,8 +205,17 @@ def _gpu(plan: _Plan, index: int) -> DeviceBytes:
         if plan.host.output and settings.logit_rows >= OFFLOAD_TOKENS:
             copied = output_bytes(plan.weights)
     arriving = value(settings.build, "arriving") if span.first and not helps else 1
-    shares = plan.shares_work(span.first), plan.shares_work(span.last)
-    place = Place(tuple(runs), span.output or copied > 0, True, plan.pipelined, arriving, *shares, copied)
+    place = Place(
+        tuple(runs),
+        output=span.output or copied > 0,
+        on_gpu=True,
+        pipelined=plan.pipelined,
+        arriving=arriving,
+        takes_work=plan.shares_work(span.first),
+        gives_work=plan.shares_work(span.last),
+        cache_elsewhere=plan.cache_elsewhere(span),
+        output_copy=copied,
+    )
     if value(settings.build, "one_compute_buffer"):
         place = Place((Run(plan.kinds.layers, "all"),), output=True, on_gpu=True)
     idle = index and value(settings.build, "one_compute_buffer")
@@ -209,6 +238,7 @@ def _host(plan: _Plan) -> DeviceBytes:
     if span.places or (experts and not plan.offloads):
         last = min(span.last, len(shape.layers)) or len(shape.layers)
         compute = plan.compute(Place((Run(plan.kinds.layers[:last], (0, last)),), span.output, on_gpu=False))
+        compute += 2 * settings.tokens * shape.embedding_length * 4 if plan.gpus else 0  # what comes from the GPUs
     else:
         everything = Place((Run(plan.kinds.kinds, "kinds"),), output=False, on_gpu=False, pipelined=plan.pipelined)
         compute = llama_compute.host_bytes(shape, plan.kinds, settings, plan.cells, everything)

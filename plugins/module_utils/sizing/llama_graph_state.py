@@ -114,8 +114,7 @@ def _mamba2(graph: Graph, part: Recurrent, norm: Block) -> Block:
         graph.free(joined)
         joined = (0, 0)
     scanned = graph.new(part.inner, graph.state(part.state_elements))
-    spare = graph.new(graph.embedding // 2) if part.groups > 1 else (0, 0)  # seen with eight groups, not explained
-    graph.free(raw, steps, joined, spare)
+    graph.free(raw, steps, joined)
     gate = graph.new(part.inner)
     graph.free(product)
     skipped = graph.new(part.inner)
