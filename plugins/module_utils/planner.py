@@ -34,8 +34,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.model_facts import Mo
 from ansible_collections.llmhost.core.plugins.module_utils.sized_model import sized_model
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import advice
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import UNKNOWN, Want
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import host_memory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP, UNKNOWN, Want
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, host_memory
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
@@ -118,6 +118,7 @@ def _with_model(
         *fit_findings.check_loading(host, loading),
         *swap.findings,
         *storage.findings,
+        *(storage_plan.check_build(host, BUILD_BYTES) if engine == LLAMA_CPP else ()),
         *_inherited(model_facts),
     ]
     model_path = f"{storage.path}/models/{_snapshot(model)}"

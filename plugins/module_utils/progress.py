@@ -107,7 +107,7 @@ def progress_line(progress: Progress, rate: float = 0.0) -> str:
 
 def duration(seconds: float) -> str:
     """Write a length of time in the two units that matter."""
-    whole = round(seconds)
+    whole = round(min(seconds, 10**9))  # no rate at all would be infinitely long
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -17,6 +17,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.intent import DEFAULT
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB, format_gib
 
 LABEL = "llmhost-models"
+BUILD_PATH = "/var/cache"
 # What carries the label: XFS has room for 12 characters of it.
 _LABELS = {"ext4": LABEL, "xfs": LABEL[:12]}
 MOUNT_OPTIONS = "defaults,noatime,nofail,x-systemd.device-timeout=30s"
@@ -54,6 +55,17 @@ def need_bytes(files_bytes: int, swap_bytes: int) -> int:
     """Return the room that files and swap take, with a margin for the filesystem's own tables."""
     total = files_bytes + swap_bytes
     return total + max(total // _MARGIN_SHARE, _MARGIN_LEAST)
+
+
+def check_build(host: HostFacts, build_bytes: int) -> list[Finding]:
+    """Return an error when there is no room to build the runtime on a host that has none yet."""
+    filesystem = host.filesystem_of(BUILD_PATH)
+    built = record.text(host.inference_state, "archive")
+    if filesystem is None or built or filesystem.available_bytes >= build_bytes:
+        return []
+    free = format_gib(filesystem.available_bytes)
+    message = f"{filesystem.mountpoint} has {free} free; to build the runtime takes up to {format_gib(build_bytes)}."
+    return [error("storage.no_room_to_build", message, f"Free {format_gib(build_bytes)} on {filesystem.mountpoint}.")]
 
 
 def plan_storage(host: HostFacts, intent: Intent, need: int) -> StoragePlan:

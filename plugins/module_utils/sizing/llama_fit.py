@@ -6,7 +6,7 @@ What is tried on GPUs, in this order (the first that fits is taken):
 2. ``auto`` alone: a shorter context on all GPUs, but no shorter than ``GOOD_CONTEXT``;
 3. q8_0 cells on all GPUs, unless the user named a type (``auto``: up to ``GOOD_CONTEXT``);
 4. the experts of the first layers in RAM, as few as need be: each token reads a few of them, so that costs least;
-5. whole layers in RAM, as few as need be;
+5. whole layers in RAM, as few as need be; what is left in RAM is never left to swap;
 6. else it does not fit, and the figures are those of the least that was wanted on all GPUs.
 
 On a CPU: f16 cells without swap, then q8_0 cells, then with swap.
@@ -135,7 +135,7 @@ class _Search:
         if key not in known:
             known[key] = self._least_offload(base)
         choice = known[key]
-        return choice if choice is not None and self._ram_holds(choice) else None
+        return choice if choice is not None and self._ram_reads(choice) else None
 
     def _offloaded_somehow(self, context: int, parallel: int, cells: str) -> Choice | None:
         """Return settings with a part in RAM, not the best ones: with all layers there it takes no search to know."""
@@ -143,7 +143,7 @@ class _Search:
 
     def _all_in_ram(self, context: int, parallel: int, cells: str) -> Choice | None:
         choice = Choice(context, parallel, cells, len(self.all_gpus), 0, self.model.places - 1)
-        return choice if self._holds(self.all_gpus, choice) and self._ram_holds(choice) else None
+        return choice if self._holds(self.all_gpus, choice) and self._ram_reads(choice) else None
 
     def _least_offload(self, base: Choice) -> Choice | None:
         experts, layers = self.model.expert_bytes, self.model.places - 1
@@ -184,6 +184,10 @@ class _Search:
 
     def _in_ram_of(self, choice: Choice) -> int:
         return self.model.allocation(choice).host.total_bytes
+
+    def _ram_reads(self, choice: Choice) -> bool:
+        """Whether RAM alone holds what each token reads there: from swap that would take minutes."""
+        return self._in_ram_of(choice) <= self.room.ram_bytes
 
     def _ram_holds(self, choice: Choice) -> bool:
         return self._in_ram_of(choice) <= self.room.ram_and_swap_bytes

@@ -111,8 +111,9 @@ def fit_vllm(model: VllmModel, room: Room, want: Want) -> Fit:
     fit = model.fits.get(key)
     if fit is None:
         fit = model.fits[key] = _Search(model, room, want).answer()
-    in_ram = fit.allocation.host.total_bytes
-    verdict = fit.verdict if in_ram <= room.ram_and_swap_bytes else DOES_NOT_FIT
+    # Weights that each token reads are not left to swap.
+    limit = room.ram_bytes if fit.cpu_offload_bytes else room.ram_and_swap_bytes
+    verdict = fit.verdict if fit.ram_need_bytes <= limit else DOES_NOT_FIT
     return replace(fit, verdict=verdict, ram_usable_bytes=room.ram_bytes)
 
 
