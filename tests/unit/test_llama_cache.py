@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,6 +128,21 @@ def test_layers_that_share_a_cache_or_only_draft_take_none() -> None:
         for run in (settings, LlamaSettings(4096, draft=True))
     ]
     assert counted == [16, 32]
+
+
+def test_deepseek_v4_keeps_keys_alone_and_one_row_for_several_tokens() -> None:
+    # src/llama-kv-cache-dsv4.cpp: beside the window, a row for 4 tokens with an index, or for 128.
+    window = Attention(SLIDING, heads=64, kv_heads=1, head_dim_k=512, head_dim_v=512, window=128)
+    fine = replace(window, compress_ratio=4, index_heads=64, index_head_dim=128, index_row=128)
+    coarse = replace(window, compress_ratio=128)
+    kv, state = zip(
+        *(mib(of(Layer(kind), architecture="deepseek4"), LlamaSettings(65536, 2)) for kind in (window, fine, coarse)),
+        strict=True,
+    )
+
+    raw = 2 * 768 * 512 * 2 / MIB
+    assert kv == (raw, raw + 2 * 16384 * (512 + 128) * 2 / MIB, raw + 2 * 512 * 512 * 2 / MIB)
+    assert state == (0, 2 * 2 * 8 * 2 * (512 + 128) * 4 / MIB, 2 * 2 * 128 * 512 * 4 / MIB)
 
 
 def test_chunks_bound_a_cache_as_windows_do() -> None:

@@ -43,6 +43,11 @@ ROLLS_BACK = frozenset(
 """Architectures that keep a recurrent state for each drafted token (``src/llama-arch.cpp``, supports_rs_rollback)."""
 
 
+KEYS_ONLY = frozenset(("deepseek4", "deepseek_v4"))
+"""Architectures whose values are their keys, without latent attention."""
+COMPRESSED_PADDING = 256
+
+
 @dataclass(frozen=True)
 class Cells:
     """How many cells the caches have, all sequences together."""
@@ -110,16 +115,39 @@ def _empty_cache(count: Cells, value_row: int, settings: LlamaSettings) -> Layer
     return LayerCache(0 if settings.flash_attention else count.full * row_bytes(value_row, settings.cell_type_v))
 
 
-def layer_cache(layer: Layer, count: Cells, value_row: int, settings: LlamaSettings) -> LayerCache:
+def layer_cache(
+    layer: Layer, count: Cells, value_row: int, settings: LlamaSettings, *, keys_only: bool = False
+) -> LayerCache:
     """Return the caches of one layer. ``value_row``: the widest V row of the model."""
     kv = recurrent = 0
-    if layer.attention is not None and layer.attention.stores_cache:
-        attention = layer.attention
+    attention = layer.attention
+    if attention is not None and attention.stores_cache:
         rows = count.window if attention.window else count.full
-        kv = rows * _token_bytes(attention, value_row, settings)
+        if keys_only:
+            kv = rows * row_bytes(attention.kv_heads * attention.head_dim_k, settings.cell_type_k)
+        else:
+            kv = rows * _token_bytes(attention, value_row, settings)
+        if attention.compress_ratio:
+            more, recurrent = _compressed(attention, count, settings)
+            kv += more
     if layer.recurrent is not None:
         recurrent = (layer.recurrent.conv_elements + layer.recurrent.state_elements) * 4 * count.sequences
     return LayerCache(kv, recurrent)
+
+
+def _compressed(attention: Attention, count: Cells, settings: LlamaSettings) -> tuple[int, int]:
+    """Return the second cache of a layer of DeepSeek V4, of one row for several tokens, and what makes its rows.
+
+    ``src/llama-kv-cache-dsv4.cpp``: each sequence has its own; a fine one has an index, and overlapping blocks.
+    """
+    ratio = attention.compress_ratio
+    rows = round_up(-(-count.full // count.streams // ratio), COMPRESSED_PADDING) * count.sequences
+    fine = bool(attention.index_row)
+    row = row_bytes(attention.kv_heads * attention.head_dim_k, settings.cell_type_k)
+    row += row_bytes(attention.index_row, settings.cell_type_k)
+    width = 2 * (attention.head_dim_k + attention.index_head_dim) if fine else attention.head_dim_k
+    block = 2 * ratio if fine else ratio
+    return rows * row, 2 * block * width * 4 * count.sequences
 
 
 def caches(shape: Shape, kinds: Kinds, first: int, last: int, count: Cells, settings: LlamaSettings) -> tuple[int, int]:
@@ -131,7 +159,8 @@ def caches(shape: Shape, kinds: Kinds, first: int, last: int, count: Cells, sett
         first, last = min(first, len(shape.layers)), min(last, len(shape.layers))
     kv = recurrent = 0
     for layer, times in kinds.counts(first, last):
-        one = layer_cache(layer, count, kinds.value_row, settings)
+        keys_only = shape.architecture in KEYS_ONLY
+        one = layer_cache(layer, count, kinds.value_row, settings, keys_only=keys_only)
         if shape.architecture == "deci" and layer.attention is None:
             one = _empty_cache(count, kinds.value_row, settings)
         kv += one.kv_bytes * times

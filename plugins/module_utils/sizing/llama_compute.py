@@ -24,8 +24,6 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import L
 
 PIPELINE_COPIES = 4
 """``GGML_SCHED_MAX_COPIES`` of ``ggml/src/ggml-backend.cpp``."""
-PER_LAYER_TENSORS = 4
-"""Tensors as large as the slices of all layers that the second embedding makes in RAM (``src/models/gemma4.cpp``)."""
 MARGIN, GPU_MARGIN = 100, 2 * MIB
 """What is added on a GPU, whose backend may keep a tensor for longer to fuse operations: one part in 100, and 2 MiB."""
 PICKS_LATE = frozenset(
@@ -65,13 +63,15 @@ class Place:
     arriving: int = 1  # hidden states that come from another device: of its last layer, and their norm
     takes_work: bool = False  # it does part of the last recurrent layer before it
     gives_work: bool = False  # the next device does part of its last recurrent layer
+    first: bool = True  # of the GPUs
+    slices: int = 0  # bytes of the second embedding's slices for all layers, where this device multiplies them
     cache_elsewhere: int = 0  # bytes of caches that its layers share with layers of another device
     output_copy: int = 0  # bytes of an output matrix that is copied from RAM
 
     @property
     def key(self) -> Hashable:
         """What its layers take depends on this, beside the settings."""
-        return self.on_gpu, self.pipelined, self.arriving, tuple(run.key for run in self.runs)
+        return self.on_gpu, self.first, self.pipelined, self.arriving, tuple(run.key for run in self.runs)
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,12 @@ def graph_of(shape: Shape, settings: LlamaSettings, cells: Cells, on_gpu: bool) 
     )
 
 
-def input_bytes(
-    graph: Graph, settings: LlamaSettings, window: int, reads: Reads, value_row: int, *, on_gpu: bool
-) -> int:
+def input_bytes(graph: Graph, settings: LlamaSettings, window: int, reads: Reads, value_row: int, place: Place) -> int:
     """Return the inputs that a device reads: masks, and where new tokens go in the caches."""
     element = 4
     if settings.flash_attention:
-        element = value(settings.build, "flash_mask_gpu_bytes" if on_gpu else "flash_mask_bytes")
+        element = value(settings.build, "flash_mask_gpu_bytes" if place.on_gpu else "flash_mask_bytes")
+        element = element if place.first or not place.on_gpu else 2  # the first casts it for all
     places = graph.tokens * 8 * (1 if settings.flash_attention else 1 + value_row)
     if not value(settings.build, "cell_indexes"):
         places = 0
@@ -164,7 +163,7 @@ def device_bytes(shape: Shape, kinds: Kinds, place: Place, settings: LlamaSettin
     window = cells.window // cells.streams
     hidden = graph.embedding * graph.tokens * 4
     reads = _reads(place, known)
-    inputs = input_bytes(graph, settings, window, reads, kinds.value_row, on_gpu=place.on_gpu)
+    inputs = input_bytes(graph, settings, window, reads, kinds.value_row, place)
     # A constant that the index of each layer starts from (src/llama-graph.cpp, build_attn).
     zeros = reads.indexed * min(graph.cells, llama_graph.INDEX_TOP_K) * graph.tokens * 4
     start = _start(graph, place, settings, reads, inputs, zeros)
@@ -200,7 +199,10 @@ def _traced(
 def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) -> int:
     """Return what stays all the time, or was there in older builds alone."""
     extra = 0 if value(settings.build, "logits_by_sequence") else hidden  # as no older build could be traced
+    if shape.architecture in llama_graph.FUSED_QKV and not value(settings.build, "fused_gate"):
+        extra += 2 * hidden  # its parts were copied out
     extra += hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
+    extra += place.slices
     if any(run.matrix_copy or run.expert_copy for run in place.runs):
         extra += 2 * hidden
     if any(layer.recurrent is not None and layer.recurrent.kind == "gated_delta_net" for layer in shape.layers[:1]):
@@ -378,7 +380,6 @@ def host_bytes(shape: Shape, kinds: Kinds, settings: LlamaSettings, cells: Cells
     graph = graph_of(shape, settings, cells, on_gpu=False)
     hidden = graph.embedding * graph.tokens * 4
     reads, window = _reads(place, _known_of(kinds)), cells.window // cells.streams
-    inputs = input_bytes(graph, settings, window, reads, kinds.value_row, on_gpu=False)
+    inputs = input_bytes(graph, settings, window, reads, kinds.value_row, place)
     inputs += hidden * value(settings.build, "input_embeddings")
-    slices = shape.per_layer_embedding_length * len(shape.layers) * graph.tokens * 4
-    return inputs * (PIPELINE_COPIES if place.pipelined else 1) + hidden + PER_LAYER_TENSORS * slices
+    return inputs * (PIPELINE_COPIES if place.pipelined else 1) + hidden + place.slices

@@ -35,6 +35,7 @@ __all__ = ["LlamaSettings", "Span", "allocate", "spans"]
 
 OFFLOAD_TOKENS = 32
 """Tokens from which on an operation on weights in RAM is given to a GPU (``ggml-cuda.cu``, op_offload_min_batch)."""
+PER_LAYER_TENSORS = 4
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,18 @@ class _Plan:
         after = next((layer for layer in layers[border:] if _mixes(layer)), None)
         routed = before is not None and before.feed_forward is not None and before.feed_forward.experts_used > 0
         return not routed and all(layer is not None and layer.attention is None for layer in (before, after))
+
+    def slices(self, index: int | None) -> int:
+        """Return what the second embedding takes on a GPU, or in RAM (None): a slice of it for each layer.
+
+        Where a GPU takes over operations it multiplies them, with a matrix that is copied, and keeps two tensors of
+        them all; otherwise four are made in RAM (``src/models/gemma4.cpp``).
+        """
+        width = self.shape.per_layer_embedding_length * len(self.shape.layers)
+        tensor = width * self.settings.tokens * 4
+        if index is None:
+            return tensor * (1 if self.offloads else PER_LAYER_TENSORS)
+        return 2 * tensor + width * self.shape.embedding_length * 2 if self.helps(index) and width else 0
 
     def cache_elsewhere(self, span: Span) -> int:
         """Return the bytes of the caches that layers of a device read and layers of another device hold.
@@ -213,6 +226,8 @@ def _gpu(plan: _Plan, index: int) -> DeviceBytes:
         arriving=arriving,
         takes_work=plan.shares_work(span.first),
         gives_work=plan.shares_work(span.last),
+        first=index == 0,
+        slices=plan.slices(index),
         cache_elsewhere=plan.cache_elsewhere(span),
         output_copy=copied,
     )
@@ -240,7 +255,8 @@ def _host(plan: _Plan) -> DeviceBytes:
         compute = plan.compute(Place((Run(plan.kinds.layers[:last], (0, last)),), span.output, on_gpu=False))
         compute += 2 * settings.tokens * shape.embedding_length * 4 if plan.gpus else 0  # what comes from the GPUs
     else:
-        everything = Place((Run(plan.kinds.kinds, "kinds"),), output=False, on_gpu=False, pipelined=plan.pipelined)
+        run = Run(plan.kinds.kinds, "kinds")
+        everything = Place((run,), output=False, on_gpu=False, pipelined=plan.pipelined, slices=plan.slices(None))
         compute = llama_compute.host_bytes(shape, plan.kinds, settings, plan.cells, everything)
     overhead = value(settings.build, "process") + value(settings.build, "vocabulary_entry") * shape.vocab_size
     overhead += value(settings.build, "cuda_host") if plan.gpus else 0
