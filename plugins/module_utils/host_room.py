@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import marshal
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Gpu, HostFacts
@@ -15,7 +15,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import SWITCH
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts, usable_vram
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES, TIERS
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import GpuRoom, Room
 
@@ -88,14 +88,25 @@ def gpu_room(gpu: Gpu) -> GpuRoom:
     )
 
 
+class Catalogue:
+    """The machines that may be advised: the tiers first, then those of clouds, the smallest first.
+
+    Those of clouds are read only when they are asked for: that takes tens of milliseconds, once.
+    """
+
+    def __iter__(self) -> Iterator[Machine]:
+        """Return one after the other."""
+        yield from _machines(tuple(TIERS))
+        yield from _machines(tuple(name for name in MACHINES if name not in TIERS))
+
+
 @functools.cache
-def machines() -> tuple[Machine, ...]:
-    """Return the machines of the catalogue that have GPUs, the smallest first."""
+def _machines(names: tuple[str, ...]) -> tuple[Machine, ...]:
     found = []
-    for name, phrase in MACHINES.items():
+    for name in names:
         facts = parse_hardware(name)
         host = HostFacts.from_facts(facts)
         if host.gpus and host.container == "none":
             room = room_of_host(host, 0, ram_speed(facts).bandwidth)
-            found.append(Machine(name, phrase, room, sum(gpu.usable_bytes for gpu in room.gpus) / GIB))
+            found.append(Machine(name, MACHINES[name], room, sum(gpu.usable_bytes for gpu in room.gpus) / GIB))
     return tuple(sorted(found, key=lambda machine: (machine.vram_gib, machine.name)))

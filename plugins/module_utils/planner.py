@@ -23,9 +23,9 @@ from ansible_collections.llmhost.core.plugins.module_utils.egress import without
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, info, warning
 from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.host_room import (
+    Catalogue,
     choose_accelerator,
     host_facts,
-    machines,
     room_of_host,
     usable_ram,
 )
@@ -99,7 +99,7 @@ def _with_model(
     room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file), ram_bandwidth)
     want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
     fit = solve(sized.sizes, engine, room, want)
-    better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, machines()))
+    better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, Catalogue()))
     swap = swap_plan.plan_swap(host, intent, fit.ram_missing_bytes, rough.filesystem, swap_file)
     loading = host_memory(
         fit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.host_room import machines, usable_ram
+from ansible_collections.llmhost.core.plugins.module_utils.host_room import Catalogue, usable_ram
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem, Way, quality_loss, ways
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, FITS, Want
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
@@ -20,7 +20,7 @@ AUTO = Want()
 def advice(model: ModelSizes, host: Room, want: Want = AUTO, engine: str = "llama_cpp") -> list[Way]:
     """The ways, after a look at whether each is what the search says of it."""
     fit = solve(model, engine, host, want)
-    found = list(ways(Problem(model, engine, host, want, fit, usable_ram, machines())))
+    found = list(ways(Problem(model, engine, host, want, fit, usable_ram, Catalogue())))
     assert len(found) <= 3
     assert len({way.kind for way in found}) == len(found)
     assert [way.loss for way in found] == sorted(way.loss for way in found)

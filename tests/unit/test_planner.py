@@ -783,3 +783,132 @@ def test_without_a_model_the_host_is_judged_all_the_same() -> None:
     assert plan["verdict"] == "unknown"
     assert "requirements.ram" in codes(plan)
     assert "not computed" in plan_table(plan, hosts.laptop())
+
+
+# --- The sizing engine in the plan
+
+
+def test_a_plan_names_what_fits_at_most_and_how_fast() -> None:
+    plan = decide(hosts.workstation())
+
+    assert plan["largest"]["context"] >= plan["context"]
+    assert plan["largest"]["parallel"] >= 1
+    assert 15 < plan["speed"]["low"] < plan["speed"]["high"] < plan["speed"]["ceiling"] < 60
+    assert [device["name"] for device in plan["speed"]["devices"]] == ["GPU0"]
+    assert plan["alternatives"] == []
+
+
+def test_the_parts_of_the_memory_add_up() -> None:
+    memory = decide(hosts.workstation(gpus=2), context=40960, parallel=2)["memory"]
+    parts = [key for key in memory if key.endswith("_bytes") and key.split("_")[0] not in ("total", "ram", "vram")]
+
+    assert len(parts) == 6
+    for row in memory["devices"]:
+        assert row["need_bytes"] == sum(row[part] for part in parts)
+    assert memory["total_bytes"] == sum(memory[part] for part in parts)
+    assert memory["total_bytes"] == memory["ram_need_bytes"] + memory["vram_need_bytes"]
+
+
+def test_several_gpus_get_a_split_and_one_of_several_is_named() -> None:
+    host = hosts.workstation(gpus=2)
+    both = decide(host, context=40960, kv_cache_type="f16")["runtime"]["arguments"]
+    one = decide(host, context=4096)
+
+    split = [int(part) for part in both[both.index("--tensor-split") + 1].split(",")]
+    assert sum(split) == 65
+    assert one["runtime"]["arguments"][one["runtime"]["arguments"].index("--device") + 1] == "CUDA0"
+    assert "placement.gpus_free" in codes(one, "info")
+
+
+def test_a_checkpoint_on_gpus_is_planned_for_vllm() -> None:
+    model = hosts.qwen3_32b({"weights_bytes": 36 * GIB}, format="safetensors", total_bytes=36 * GIB, quantization="FP8")
+    plan = decide(hosts.workstation(gpus=2), model)
+    arguments = plan["runtime"]["arguments"]
+
+    assert (plan["engine"], plan["runtime"]["provider"], plan["verdict"]) == ("vllm", "vllm", "fits")
+    assert arguments[arguments.index("--tensor-parallel-size") + 1] == "2"
+    assert arguments[arguments.index("--max-model-len") + 1] == str(plan["context"])
+    assert plan["host_memory"]["shm_bytes"] > 0
+    assert codes(plan) == ["accelerator.no_cuda_runtime"]
+
+
+def test_a_checkpoint_larger_than_ram_and_swap_needs_overcommit() -> None:
+    model = hosts.qwen3_32b({"weights_bytes": 36 * GIB}, format="safetensors", largest_file_bytes=36 * GIB)
+    plan = decide(hosts.workstation(gpus=2, ram_bytes=32 * GIB), model)
+
+    assert plan["host_memory"]["overcommit_memory"] == 1
+    assert plan["swap"]["size_bytes"] == 0
+    assert "vm.overcommit_memory to 1" in finding(plan, "memory.overcommit")["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"kv_cache_type": "fp8"}, "q8_0 is planned"),
+        ({"kv_cache_type": "fp8", "accelerator": "cpu"}, "q8_0 is planned"),
+    ],
+)
+def test_a_type_of_cells_of_the_other_engine_is_replaced_with_a_warning(variables: Facts, says: str) -> None:
+    plan = decide(hosts.workstation(), **variables)
+
+    assert says in finding(plan, "kv_cache.type")["message"]
+    assert plan["placement"]["kv_cache_type"] == "q8_0"
+
+
+def test_vllm_on_a_cpu_is_not_planned() -> None:
+    plan = decide(hosts.workstation(gpus=0), engine="vllm", accelerator="cpu")
+
+    assert plan["engine"] == "llama_cpp"
+    assert codes(plan, "warning") == ["engine.no_gpu"]
+
+
+def test_smaller_cells_that_the_plan_chose_are_said() -> None:
+    plan = decide(hosts.workstation(), context=32768)
+
+    assert plan["placement"]["kv_cache_type"] == "q8_0"
+    assert "llmhost_kv_cache_type: f16" in finding(plan, "kv_cache.quantised")["remedy"]
+
+
+def test_what_does_not_fit_names_the_three_ways_with_their_figures() -> None:
+    model = hosts.qwen3_32b({"weights_bytes": 34 * GIB}, total_bytes=34 * GIB, quantization="Q8_0")
+    plan = decide(hosts.workstation(), model)
+
+    assert plan["verdict"] == "fits_with_offload"
+    assert 2 <= len(plan["alternatives"]) <= 3
+    for way in plan["alternatives"]:
+        assert way["verdict"] == "fits"
+        assert all(device["need_bytes"] <= device["usable_bytes"] for device in way["devices"])
+        assert way["speed"]["high"] > 3 * plan["speed"]["high"]
+    first = plan["alternatives"][0]["text"]
+    assert first in finding(plan, "memory.offload")["remedy"]
+    assert first[:40] in plan_table(plan, hosts.workstation())
+
+
+def test_a_configuration_without_weights_is_planned_and_not_served() -> None:
+    model = hosts.qwen3_32b(planned_only=True, chat_template=False)
+
+    assert codes(decide(hosts.workstation(), model, accelerator="cpu")) == ["model.no_weights"]
+    asked = {"llmhost_model": "/x/config.json:Q4_K_M"}
+    assert codes(planner.plan(hosts.workstation(), model, asked, what_if=True)) == []
+
+
+def test_no_room_to_build_is_an_error_until_it_was_built() -> None:
+    host = hosts.workstation()
+    host["filesystems"][0]["available_bytes"] = GIB
+    assert codes(decide(host, accelerator="cpu")) == ["storage.no_room_to_build"]
+
+    host["state"]["inference"] = {"archive": "x"}
+    assert codes(decide(host, accelerator="cpu")) == []
+
+
+def test_checkpoints_of_states_that_cannot_be_cut_back_are_counted() -> None:
+    def option(model: Facts, name: str, **host: Any) -> int | None:
+        arguments = decide(hosts.workstation(**host), model, accelerator="cpu")["runtime"]["arguments"]
+        return int(arguments[arguments.index(name) + 1]) if name in arguments else None
+
+    window = hosts.qwen3_32b()
+    window["shape"]["layer_kinds"][0]["attention"] |= {"kind": "sliding", "window": 4096}
+    assert option(hosts.qwen3_32b(), "--ctx-checkpoints") is None
+    assert option(window, "--ctx-checkpoints") == 9
+    assert option(window, "--ctx-checkpoints", ram_bytes=256 * GIB) == 32
+    assert option(window, "--ctx-checkpoints", ram_bytes=24 * GIB) == 0

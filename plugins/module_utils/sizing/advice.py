@@ -6,7 +6,7 @@ Each way is computed by the same search as the plan, so it carries a whole answe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
@@ -59,7 +59,7 @@ class Problem:
     want: Want
     fit: Fit
     usable_ram: Callable[[int], int]
-    machines: tuple[Machine, ...] = ()
+    machines: Iterable[Machine] = ()
 
     def better(self, fit: Fit) -> bool:
         """Whether that is an improvement that is worth a sentence."""

@@ -3,12 +3,12 @@
 What is tried, in this order (the first that comes up with the wanted context and parallelism is taken):
 
 1. tensor parallel over as many GPUs as the model's heads can be divided by, because it divides the bytes that each GPU
-   reads for a token; pipeline parallel over the rest;
-2. the same with room for 16 requests at once instead of vLLM's hundreds, and then with all of the memory that is free
-   instead of vLLM's own share, up to 95 %;
+   reads for a token; then pipeline parallel over the rest; then fewer GPUs;
+2. each of them with vLLM's own share of the memory, then with room for 16 requests at once instead of its hundreds,
+   then with all of the memory that is free, up to 95 %; ``auto``: with the longest context, at least ``GOOD_CONTEXT``;
 3. fp8 cells, on GPUs that compute with them, unless the user named a type;
 4. ``auto`` alone: a shorter context;
-5. weights in RAM (``--cpu-offload-gb``), as few as need be;
+5. weights in RAM (``--cpu-offload-gb``), as few as need be, and never in swap;
 6. else it does not fit.
 
 GPUs that differ count as the smallest of them, as for vLLM itself.
@@ -128,15 +128,13 @@ class _Search:
         self.layouts = list(self._parallel())
 
     def answer(self) -> Fit:
-        for cells in self._cells():
-            for base in self.layouts:
-                for layout in self._variants(base._replace(cells=cells)):
-                    if self._serves(layout):
+        good = self.target if self.want.context is not None else min(self.target, GOOD_CONTEXT)
+        for least in dict.fromkeys((good, self.least)):
+            for cells in self._cells():
+                for base in self.layouts:
+                    layout = self._longest(base._replace(cells=cells), least)
+                    if layout is not None:
                         return self._fit(FITS, layout)
-        if self.want.context is None:
-            shorter = [layout for base in self.layouts for layout in self._shorter(base)]
-            if shorter:
-                return self._fit(FITS, max(shorter, key=lambda layout: layout.context))
         for base in self.layouts:
             offloaded = self._offloaded(base)
             if offloaded is not None:
@@ -187,17 +185,19 @@ class _Search:
         found = self._allocation(layout)
         return found.starts and found.max_concurrency >= self.wanted_parallel
 
-    def _shorter(self, base: Layout) -> Iterator[Layout]:
-        """Return the longest context that comes up, from ``least`` on."""
-        cells = self._cells()[-1]
-        for layout in self._variants(base._replace(cells=cells)):
-            found = self._allocation(layout)
-            if found.verdict != CONTEXT_TOO_LONG and not found.starts:
-                continue
-            context = min(found.max_context // self.wanted_parallel, self.target) // CONTEXT_STEP * CONTEXT_STEP
-            shorter = layout._replace(context=context)
-            if context >= self.least and self._serves(shorter):
-                yield shorter
+    def _longest(self, base: Layout, least: int) -> Layout | None:
+        """Return the longest context that comes up, from ``least`` on; the first of equal ones."""
+        found: list[Layout] = []
+        for layout in self._variants(base):
+            if self._serves(layout):
+                return layout
+            tried = self._allocation(layout)
+            if tried.starts or tried.verdict == CONTEXT_TOO_LONG:
+                context = min(tried.max_context // self.wanted_parallel, self.target) // CONTEXT_STEP * CONTEXT_STEP
+                shorter = layout._replace(context=context)
+                if context >= least and self._serves(shorter):
+                    found.append(shorter)
+        return max(found, key=lambda layout: layout.context, default=None)
 
     def _offloaded(self, base: Layout) -> Layout | None:
         context = self.target if self.want.context is not None else min(self.target, GOOD_CONTEXT)
