@@ -17,6 +17,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.model_error import Mo
 from ansible_collections.llmhost.core.plugins.module_utils.model_reference import CONFIGS, ModelReference
 from ansible_collections.llmhost.core.plugins.module_utils.quantization import (
     GgufGroup,
+    bits_range,
     choose_group,
     complete_groups,
     gguf_groups,
@@ -174,8 +175,10 @@ def read_folder(folder: Folder, selector: str | None) -> Model:
         return _read_checkpoint(folder, weights)
     if groups:
         sizes = {name: folder.size(name) for group in groups for name in group.files}
-        model = _read_gguf(folder, choose_group(groups, selector, folder.where, sizes))
-        return replace(model, variants=_variants(groups, sizes), projectors=_projectors(folder))
+        chosen = choose_group(groups, selector, folder.where, sizes)
+        model = _read_gguf(folder, chosen)
+        variants = _variants(groups, sizes, chosen, model.weights.parameters)
+        return replace(model, variants=variants, projectors=_projectors(folder))
     if weights:
         message = f"{folder.where} has no {selector}: it has no GGUF files, only a checkpoint in safetensors"
         remedy = f"Choose a repository with GGUF files; to see what it would need, plan for config.json:{selector}."
@@ -189,12 +192,25 @@ def read_folder(folder: Folder, selector: str | None) -> Model:
     raise ModelError("model.no_weights", message, "Choose another one.")
 
 
-def _variants(groups: Sequence[GgufGroup], sizes: Mapping[str, int]) -> tuple[Variant, ...]:
-    """Return every model whose size is known, the smallest first, without a look into any."""
+def _variants(
+    groups: Sequence[GgufGroup], sizes: Mapping[str, int], chosen: GgufGroup, parameters: int
+) -> tuple[Variant, ...]:
+    """Return every form of the chosen model whose size is known, the smallest first, without a look into the others.
+
+    What lies beside it and has another number of ``parameters``, by its size and name, is another model.
+    """
+
+    def size(group: GgufGroup) -> int:
+        return sum(sizes[name] for name in group.files)
+
+    def same_model(group: GgufGroup) -> bool:
+        least, most = bits_range(group.label)
+        return group == chosen or least * parameters <= 8 * size(group) <= most * parameters
+
     found = (
-        Variant(group.label or group.files[0], group.files, sum(sizes[name] for name in group.files))
+        Variant(group.label or group.files[0], group.files, size(group))
         for group in complete_groups(groups)
-        if all(sizes[name] for name in group.files)
+        if all(sizes[name] for name in group.files) and same_model(group)
     )
     return tuple(sorted(found, key=lambda variant: (variant.size_bytes, variant.files)))
 

@@ -72,6 +72,16 @@ def normal_label(label: str) -> str:
     return {"FP16": "F16", "FP32": "F32", "MXFP4_MOE": "MXFP4"}.get(label, label)
 
 
+def bits_range(label: str) -> tuple[float, float]:
+    """Return between how many bits a parameter of a model so called takes, all its tensors together.
+
+    A small model keeps much of itself in more bits than its name says, a large one never in fewer than most of them.
+    """
+    digits = re.search(r"\d+", label.upper().removeprefix("UD-"))
+    bits = int(digits[0]) if digits else 0
+    return (0.8 * bits, bits + 3.5) if 0 < bits <= 32 else (1.0, 36.0)
+
+
 def same_label(label: str, wanted: str) -> bool:
     """Say whether two spellings mean the same quantisation."""
     return normal_label(label) == normal_label(wanted)

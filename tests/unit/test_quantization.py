@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.quantization import (
+    bits_range,
     choose_group,
     complete_groups,
     gguf_groups,
@@ -116,3 +117,15 @@ def test_projectors_are_no_models() -> None:
     assert [group.label for group in complete_groups(gguf_groups([*REPO, "x-Q2_K-00001-of-00009.gguf"]))] == [
         "BF16", "Q4_K_M", "Q8_0", "UD-Q2_K_XL",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("label", "bits"),
+    [("Q4_K_M", 4.9), ("UD-Q2_K_XL", 3.2), ("IQ1_S", 1.6), ("Q8_0", 8.5), ("BF16", 16.0), ("F32", 32.0), ("MXFP4", 4.4),
+     ("", 4.9), ("Q2_K", 5.2)],
+)  # fmt: skip
+def test_what_a_quantisation_takes_is_within_its_bounds(label: str, bits: float) -> None:
+    least, most = bits_range(label)
+    assert least <= bits <= most
+    assert not least <= bits * 4 <= most or not label
+    assert not least <= bits / 10 <= most
