@@ -7,6 +7,7 @@ error table is printed at the end of the run.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ SETTINGS = {
 # name: architecture and the quantisation of its file. One is repacked for the processor at load.
 MODELS = {name: (name, "Q8_0") for name in SMALL} | {"llama Q4_0": ("llama", "Q4_0"), "qwen3 F16": ("qwen3", "F16")}
 
+# More tokens than are computed at once, so that every page of the compute buffer is written. That takes a while, and
+# is asked with the first of the settings only.
+LONG_QUESTION, QUESTION = "one two three four five " * 26, "one two"
+
 # A log has two decimals of a MiB for each buffer, and no load has more than eight.
 ROUNDING_BYTES = 8 * MIB // 200
 EXACT = ("KV cache", "recurrent state")
@@ -57,7 +62,11 @@ class Served:
 
     def run(self, model: Path, settings: list[LlamaSettings]) -> list[dict[str, Any]]:
         """Serve a model with each of the settings."""
-        runs = [arguments(f"{BED_DIR}/{model.name}", one) for one in settings]
+        questions = [LONG_QUESTION] + [QUESTION] * len(settings)
+        runs = [
+            {"arguments": arguments(f"{BED_DIR}/{model.name}", one), "question": question}
+            for one, question in zip(settings, questions, strict=False)
+        ]
         done = self.bed.exec("python3", "/opt/sizing/serve.py", PROGRAM, stdin=json.dumps(runs))
         found = [json.loads(line) for line in done.stdout.splitlines()]
         assert len(found) == len(settings), done.stderr
@@ -77,7 +86,7 @@ def arguments(model: str, settings: LlamaSettings) -> list[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Served]:
-    with Bed("llmhost-bed-sizing").running() as bed:
+    with Bed(f"llmhost-bed-sizing-{os.getpid()}").running() as bed:
         bed.put(archive(bed, tmp_path_factory.mktemp("sizing")), "/opt/sizing/archive.tar.gz")
         bed.shell("tar -xzf /opt/sizing/archive.tar.gz -C /opt/sizing --strip-components 1")
         bed.put(SCRIPT, "/opt/sizing/serve.py")

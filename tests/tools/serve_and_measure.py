@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Start llama-server with each of several sets of arguments, ask it once, and print its log and its memory as JSON.
 
-It runs inside a bed, with the Python that is there: `serve_and_measure.py PROGRAM < runs.json`, a list of lists.
+It runs inside a bed, with the Python that is there: `serve_and_measure.py PROGRAM < runs.json`, a list of
+{"arguments": […], "question": "…"}.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,53 +17,57 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-PORT = 8099
 DEADLINE_SECONDS = 60.0
-# More tokens than are computed at once, so that every page of the compute buffer is written.
-PROMPT = "one two three four five " * 26
 
 
 def main() -> None:
     """Print one line of JSON for each run."""
-    for arguments in json.load(sys.stdin):
-        print(json.dumps(measure([sys.argv[1], *arguments, "--port", str(PORT)])), flush=True)
+    for run in json.load(sys.stdin):
+        print(json.dumps(measure([sys.argv[1], *run["arguments"]], run["question"])), flush=True)
 
 
-def measure(command: list[str]) -> dict[str, Any]:
+def measure(command: list[str], question: str) -> dict[str, Any]:
     """Return the log, the answer and the process's memory in bytes: after loading, and after an answer."""
+    port = free_port()
     with tempfile.TemporaryFile("w+") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        server = subprocess.Popen([*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT)
         result: dict[str, Any] = {"answer": "", "loaded": {}, "answered": {}}
         try:
-            if wait_until_ready(server):
+            if wait_until_ready(server, port):
                 result["loaded"] = memory_of(server.pid)
-                result["answer"] = ask()
+                result["answer"] = ask(question, port)
                 result["answered"] = memory_of(server.pid)
         finally:
-            server.terminate()
+            server.kill()  # it has said all, and may take its time to end
             server.wait()
         log.seek(0)
         return {**result, "log": log.read()}
 
 
-def wait_until_ready(server: subprocess.Popen[bytes]) -> bool:
+def free_port() -> int:
+    """Return a port that nothing uses: that of a server which was killed stays in use for a while."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> bool:
     """Wait until the server has loaded its model; return whether it has."""
     end = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < end and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                 return True
         except OSError:
             time.sleep(0.02)
     return False
 
 
-def ask() -> str:
-    """Return a few tokens after a long question, whatever the model says; nothing when the server gives up."""
-    question = {"prompt": PROMPT, "n_predict": 4, "ignore_eos": True, "temperature": 0}
+def ask(question: str, port: int) -> str:
+    """Return a few tokens, whatever the model says; nothing when the server gives up."""
+    body = {"prompt": question, "n_predict": 4, "ignore_eos": True, "temperature": 0}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT}/completion",
-        data=json.dumps(question).encode(),
+        f"http://127.0.0.1:{port}/completion",
+        data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
     try:
