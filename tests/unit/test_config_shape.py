@@ -45,6 +45,23 @@ def test_a_nested_part_may_not_say_what_it_is(parent: str, child: str) -> None:
     assert (shape.architecture, shape.embedding_length, shape.doubts) == (child, 4096, ())
 
 
+@pytest.mark.parametrize(
+    ("kind", "classes", "architecture", "doubts"),
+    [
+        ("my_own", ["LlamaForCausalLM"], "llama", 0),
+        ("my_own", ["Qwen3MoeForCausalLM"], "qwen3_moe", 0),
+        ("my_own", ["MyOwnForCausalLM"], "my_own", 1),
+        ("my_own", [None, 3], "my_own", 1),
+        ("llama", ["MyOwnForCausalLM"], "llama", 0),
+    ],
+)
+def test_a_model_of_a_known_class_may_call_itself_anything(
+    kind: str, classes: list[Any], architecture: str, doubts: int
+) -> None:
+    shape = shape_from_config({**LLAMA, "model_type": kind, "architectures": classes})
+    assert (shape.architecture, len(shape.doubts)) == (architecture, doubts)
+
+
 def test_the_last_layer_of_a_period_is_full() -> None:
     config = base("gemma2", (2304, 4, 8, 4, 9216, 256000), head_dim=256, sliding_window=4096)
     assert kept(shape_from_config(config)) == ["sliding:4096 1024+1024", "full 1024+1024"] * 2

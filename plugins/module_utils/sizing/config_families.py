@@ -6,6 +6,8 @@ architectures in GGUF are those of llama.cpp's ``conversion`` scripts (as in lla
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import CHUNKED, SLIDING
@@ -234,11 +236,29 @@ DRAFTS_IN_GGUF = frozenset({
 """Architectures whose layers for drafts llama.cpp's ``conversion`` keeps; it drops those of the others."""
 
 
-def family_of(model_type: str) -> Family | None:
-    """Return the family, or None for one that is not known."""
+_CLASS = re.compile(r"(ForCausalLM|ForConditionalGeneration|LMHeadModel|Model)$")
+
+
+def family_name(model_type: str, classes: Sequence[object] = ()) -> str:
+    """Return the name of the family of a ``model_type``; of one that is not known, that of the model's class.
+
+    Both engines choose the code of a model by its class (``architectures``), so a model may call itself anything.
+    """
     name = model_type
-    for suffix in ("_text_model", "_text", ""):
-        name = model_type.removesuffix(suffix)
-        if name in FAMILIES:
-            break
-    return FAMILIES.get(name)
+    for suffix in ("_text_model", "_text"):
+        if name.removesuffix(suffix) in FAMILIES:
+            return name.removesuffix(suffix)
+    if name in FAMILIES:
+        return name
+    for one in classes:
+        found = _BY_CLASS.get(_plain(_CLASS.sub("", one))) if isinstance(one, str) else None
+        if found:
+            return found
+    return name.removesuffix("_text_model").removesuffix("_text")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_BY_CLASS = {_plain(name): name for name in FAMILIES}

@@ -10,9 +10,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_blocks 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_families import (
     BOTH,
     DRAFTS_IN_GGUF,
+    FAMILIES,
     RECURRENT,
     Family,
-    family_of,
+    family_name,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_feed_forward import ConfigFeedForwards
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_layers import layer_kinds
@@ -45,10 +46,13 @@ def shape_from_config(config: Mapping[str, Any], where: str = "config.json", ggu
     name = fields.text("model_type")
     if not name:
         raise Fields(where, {}).invalid("it does not say which model_type it is of")
-    family = family_of(name)
+    classes = fields.raw("architectures")
+    name = family_name(name, classes if isinstance(classes, list) else ())
+    fields = Fields(where, {**values, "model_type": name})
+    family = FAMILIES.get(name)
     layers, drafts = _layers(family, fields, gguf)
     return Shape(
-        architecture=name.removesuffix("_text_model").removesuffix("_text"),
+        architecture=name,
         embedding_length=fields.required("hidden_size"),
         vocab_size=fields.number("vocab_size"),
         context_length=fields.number("max_position_embeddings"),
