@@ -18,6 +18,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_log impor
     Failure,
     Rank,
     VllmLog,
+    allocation,
     parse_vllm_log,
 )
 from hypothesis import given, settings
@@ -229,6 +230,54 @@ def test_vllm_log_gives_the_bytes_of_each_rank(name: str) -> None:
     assert found == wanted
     assert {**vars(log), "ranks": ()} == vars(VLLM[name])
     assert log.found
+
+
+@pytest.mark.parametrize(
+    ("line", "figures"),
+    [
+        (  # 0.9 to 0.27, vllm/utils/mem_utils.py at debug level
+            "DEBUG [gpu_worker.py:381] Memory profiling takes 5.40 seconds. Total non KV cache memory: 17.12GiB; "
+            "torch peak memory increase: 1.89GiB; non-torch forward increase memory: 0.25GiB; weights memory: "
+            "14.99GiB.",
+            {"activation": 1.89, "non_torch": 0.25, "weights": 14.99},
+        ),
+        (  # 0.33
+            "DEBUG [gpu_worker.py:700] Memory profiling takes 5.40 seconds. Total non KV cache memory: 17.12GiB; torch "
+            "peak memory increase: 1.89GiB; total consumed (from mem_get_info): 15.24GiB; weights memory: 14.99GiB.",
+            {"activation": 1.89, "consumed": 15.24, "weights": 14.99},
+        ),
+        (  # 0.10.2 on, vllm/v1/worker/gpu_worker.py
+            "INFO [worker.py:391] Free memory on device (78.6/79.19 GiB) on startup. Desired GPU memory utilization "
+            "is (0.9, 71.27 GiB). Actual usage is 14.99 GiB for weight, 1.89 GiB for peak activation, 0.25 GiB for "
+            "non-torch memory, and 0.91 GiB for CUDAGraph memory. Replace gpu_memory_utilization config with "
+            "`--kv-cache-memory=56908316672` to fit into requested memory, or `--kv-cache-memory=64` to fully utilize "
+            "gpu memory. Current kv cache memory in use is 57888888888 bytes.",
+            {
+                **{"total": 79.19, "requested": 71.27, "weights": 14.99, "activation": 1.89, "non_torch": 0.25},
+                "kv_cache": 57888888888 / GIB,
+            },
+        ),
+        (  # 0.33
+            "INFO [worker.py:1044] Free memory on device (78.6/79.19 GiB) on startup. Desired GPU memory utilization "
+            "is (0.92, 72.85 GiB). Actual usage is 15.24 GiB for consumed memory (weights + non-torch), 1.89 GiB for "
+            "peak activation, and 0.91 GiB for CUDAGraph memory.",
+            {"total": 79.19, "requested": 72.85, "consumed": 15.24, "activation": 1.89},
+        ),
+    ],
+    ids=["profile", "profile since 0.33", "usage", "usage since 0.33"],
+)
+def test_vllm_sums_up_in_the_forms_of_its_sources(line: str, figures: dict[str, float]) -> None:
+    [rank] = parse_vllm_log(line).ranks
+    found = {part: getattr(rank, part) for part in FIGURES if getattr(rank, part) is not None}
+    assert found == {f"{part}_bytes": pytest.approx(size * GIB, abs=2) for part, size in figures.items()}
+
+
+def test_ranks_are_devices_with_the_peak_of_activation_as_compute() -> None:
+    log = parse_vllm_log(read("vllm-0.8-workers"))
+    first = allocation(log).gpus[0]
+    assert (first.name, first.weights_bytes, first.compute_bytes) == ("GPU0", round(21.21 * GIB), round(0.37 * GIB))
+    assert first.overhead_bytes == round(0.2 * GIB)
+    assert allocation(VllmLog()).devices == (allocation(VllmLog()).host,)
 
 
 def test_what_a_rank_uses_is_the_sum_of_what_is_known() -> None:

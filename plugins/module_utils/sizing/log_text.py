@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-WINDOW = 400
-"""Characters kept of each side of a word that is looked for: the time to read a line has a bound, whatever it holds."""
+BEFORE, WINDOW = 400, 1200
+"""Characters kept before and after a word that is looked for: the time to read a line has a bound, whatever it holds.
+vLLM's longest line has 700."""
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}[A-Za-z]")
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -19,7 +20,7 @@ def lines(text: str, words: Iterable[str]) -> Iterator[str]:
     for line in text.split("\n"):
         at = min((found for word in wanted if (found := line.find(word)) >= 0), default=-1)
         if at >= 0:
-            yield _COLOUR.sub("", line[max(0, at - WINDOW) : at + WINDOW]).rstrip()
+            yield _COLOUR.sub("", line[max(0, at - BEFORE) : at + WINDOW]).rstrip()
 
 
 def size_bytes(number: str, unit: str) -> int:
