@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate, spans
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_repack import repacked_bytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, FeedForward, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
 from hypothesis import given
@@ -122,3 +125,40 @@ def test_a_share_of_nothing_holds_nothing() -> None:
     _, (first, second, third) = spans(32, LlamaSettings(512, tensor_split=(0, 3, 1)), 3)
 
     assert (first.places, second.places, third.places) == (0, 25, 8)
+
+
+def test_what_is_reordered_for_the_cpu_lies_in_ram_twice_while_the_file_is_mapped() -> None:
+    shape = dense(4, 8, 8, 64)
+    held = Weights(MIB, MIB, MIB, 0, (LayerWeights(10 * MIB),) * 4, repacked_bytes=40 * MIB)
+    mapped, read, beside_a_gpu = (
+        allocate(shape, held, LlamaSettings(512, load_path=path, gpu_layers=0), gpus).host.weights_bytes // MIB
+        for path, gpus in (("mmap", 0), ("none", 0), ("mmap", 1))
+    )
+
+    assert (mapped, read, beside_a_gpu) == (82, 42, 42)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of a file."""
+
+    name: str
+    shape: tuple[int, ...]
+    type_name: str
+    size_bytes: int = 1000
+
+
+@pytest.mark.parametrize(
+    ("tensor", "copied"),
+    [
+        (Stored("blk.0.ffn_up.weight", (4096, 11008), "Q4_K"), 1000),
+        (Stored("blk.0.ffn_up_exps.weight", (2880, 2880, 32), "MXFP4"), 1000),
+        (Stored("output.weight", (4096, 32000), "Q4_0"), 1000),
+        (Stored("output.weight", (4096, 32001), "Q4_0"), 0),  # rows go together by eight
+        (Stored("token_embd.weight", (4096, 32000), "Q4_0"), 0),
+        (Stored("blk.0.ffn_up.weight", (4096, 11008), "Q6_K"), 0),
+        (Stored("blk.0.attn_norm.weight", (4096,), "F32"), 0),
+    ],
+)
+def test_which_tensors_are_reordered(tensor: Stored, copied: int) -> None:
+    assert repacked_bytes(tensor) == copied

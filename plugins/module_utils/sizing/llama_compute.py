@@ -24,6 +24,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import L
 
 PIPELINE_COPIES = 4
 """``GGML_SCHED_MAX_COPIES`` of ``ggml/src/ggml-backend.cpp``."""
+UNTRACED = {"deci": 4, "granitehybrid": 3, "gemma4": 2, "mamba2": 1}
+"""Halves of a hidden state that these architectures were seen to take beside what is followed here."""
 MARGIN, GPU_MARGIN = 100, 2 * MIB
 """What is added on a GPU, whose backend may keep a tensor for longer to fuse operations: one part in 100, and 2 MiB."""
 PICKS_LATE = frozenset(
@@ -202,7 +204,13 @@ def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) ->
     if shape.architecture in llama_graph.FUSED_QKV and not value(settings.build, "fused_gate"):
         extra += 2 * hidden  # its parts were copied out
     extra += hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
-    extra += place.slices
+    extra += place.slices + UNTRACED.get(shape.architecture, 0) * hidden // 2
+    if any(layer.recurrent is not None and layer.recurrent.kind == "mamba2" for layer in shape.layers[:1]):
+        extra += (
+            2
+            * settings.parallel
+            * max(layer.recurrent.conv_elements * 4 for layer in shape.layers[:1] if layer.recurrent is not None)
+        )
     if any(run.matrix_copy or run.expert_copy for run in place.runs):
         extra += 2 * hidden
     if any(layer.recurrent is not None and layer.recurrent.kind == "gated_delta_net" for layer in shape.layers[:1]):

@@ -252,7 +252,8 @@ def _host(plan: _Plan) -> DeviceBytes:
     output = plan.weights.output_bytes + plan.weights.output_norm_bytes if span.output else 0
     if span.places or (experts and not plan.offloads):
         last = min(span.last, len(shape.layers)) or len(shape.layers)
-        compute = plan.compute(Place((Run(plan.kinds.layers[:last], (0, last)),), span.output, on_gpu=False))
+        slices = plan.slices(None) // 2
+        compute = plan.compute(Place((Run(plan.kinds.layers[:last], (0, last)),), span.output, False, slices=slices))
         compute += 2 * settings.tokens * shape.embedding_length * 4 if plan.gpus else 0  # what comes from the GPUs
     else:
         run = Run(plan.kinds.kinds, "kinds")
@@ -261,6 +262,8 @@ def _host(plan: _Plan) -> DeviceBytes:
     overhead = value(settings.build, "process") + value(settings.build, "vocabulary_entry") * shape.vocab_size
     overhead += value(settings.build, "cuda_host") if plan.gpus else 0
     layers_bytes = sums.layer_bytes(0, span.last, draft=settings.draft)
+    if not plan.gpus and settings.load_path in ("mmap", "mlock"):
+        layers_bytes += plan.weights.repacked_bytes
     return DeviceBytes(
         HOST,
         weights_bytes=plan.weights.input_bytes + layers_bytes + experts + output,

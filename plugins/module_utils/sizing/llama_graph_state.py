@@ -10,6 +10,9 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena imp
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph import Graph
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Recurrent
 
+REPEATS_KEYS = frozenset(("qwen3next", "qwen3_next"))
+"""Queries and keys are repeated for each head of values."""
+
 
 def recur(graph: Graph, part: Recurrent, norm: Block) -> Block:
     """Run a recurrent part on a norm, which it gives back, and return its output."""
@@ -50,6 +53,8 @@ def _delta_net(graph: Graph, part: Recurrent, norm: Block) -> Block:
     mixed = graph.new(width)
     graph.free(joined)
     query, key = graph.new(keys), graph.new(keys)
+    if graph.architecture in REPEATS_KEYS and part.heads != part.groups:
+        query, key = _repeated(graph, part, query), _repeated(graph, part, key)
     decay, beta = graph.new(part.heads), graph.new(part.heads)
     out = graph.new(part.inner, graph.state(part.state_elements))
     graph.free(query, key, decay, beta, state, mixed)
@@ -60,6 +65,12 @@ def _delta_net(graph: Graph, part: Recurrent, norm: Block) -> Block:
     active = graph.new(part.inner)
     graph.free(gate, active)
     return _output(graph, normed)
+
+
+def _repeated(graph: Graph, part: Recurrent, block: Block) -> Block:
+    made = graph.new(part.heads * part.state_dim)
+    graph.free(block)
+    return made
 
 
 def _kimi_delta(graph: Graph, part: Recurrent, norm: Block) -> Block:

@@ -43,6 +43,7 @@ class Weights:
     projector_bytes: int = 0  # vision and audio towers
     parameters: int = 0
     exact: bool = True
+    repacked_bytes: int = 0  # what llama.cpp keeps a second time, reordered, where there is only a CPU
 
     @property
     def total_bytes(self) -> int:
@@ -93,6 +94,7 @@ def scaled(weights: Weights, numerator: int, denominator: int) -> Weights:
         output_norm_bytes=times(weights.output_norm_bytes),
         layers=layers(weights.layers),
         draft_layers=layers(weights.draft_layers),
+        repacked_bytes=times(weights.repacked_bytes),
         exact=False,
     )
 
@@ -105,4 +107,5 @@ _SUMS = (
     "output_norm_bytes",
     "projector_bytes",
     "parameters",
+    "repacked_bytes",
 )
