@@ -9,7 +9,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Hos
 from ansible_collections.llmhost.core.plugins.module_utils.sized_model import SizedModel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Way
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import DeviceBytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import Fit
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, Fit
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit_speed import expected_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, HostMemory
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
@@ -30,7 +30,7 @@ def sections(
         "context": fit.context,
         "parallel": fit.parallel,
         "largest": {"context": fit.largest_context, "parallel": fit.largest_parallel},
-        "speed": _speed(expected_speed(sized.sizes, fit, room)),
+        "speed": None if fit.verdict == DOES_NOT_FIT else _speed(expected_speed(sized.sizes, fit, room)),
         "host_memory": _host_memory(fit, loading),
         "alternatives": [_alternative(way) for way in ways],
         "doubts": list(dict.fromkeys((*sized.sizes.shape.doubts, *fit.allocation.doubts))),

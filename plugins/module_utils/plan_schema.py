@@ -118,7 +118,11 @@ PLAN: Section = {
         "context": Field((int,), "The longest context that fits as well as the planned one; 0 where none does."),
         "parallel": Field((int,), "The most requests at once that fit as well with the planned context."),
     },
-    "speed": Field((dict, _NONE), "Expected tokens per second; None where a bandwidth is not known.", fields=_SPEED),
+    "speed": Field(
+        (dict, _NONE),
+        "Expected tokens per second; None where it does not fit or a bandwidth is not known.",
+        fields=_SPEED,
+    ),
     "host_memory": {
         "load_path": Field((str,), "How the files are read.", ("mmap", "none", "dio", "safetensors")),
         "need_bytes": Field((int,), "RAM while serving."),

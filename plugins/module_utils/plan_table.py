@@ -176,7 +176,8 @@ def _serving(plan: Record) -> Iterator[Row]:
     fits = record.integer(largest, "context")
     yield "context", f"{context} tokens for each of {at_once}{most if fits else ''}"
     yield "kv cache", f"{record.text(placement, 'kv_cache_type')} cells"
-    yield "speed", _speed(record.section(plan, "speed"))
+    if record.text(plan, "verdict") != "does_not_fit":
+        yield "speed", _speed(record.section(plan, "speed"))
     loading = record.section(plan, "host_memory")
     peak, usable = record.integer(loading, "peak_bytes"), record.integer(loading, "usable_bytes")
     yield (
