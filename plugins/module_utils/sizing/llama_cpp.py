@@ -109,6 +109,11 @@ class _Plan:
             return tensor * (1 if self.offloads else PER_LAYER_TENSORS)
         return 2 * tensor + width * self.shape.embedding_length * 2 if self.helps(index) and width else 0
 
+    def slices_elsewhere(self, index: int) -> int:
+        """Return the slices that a GPU reads of what another device made of the second embedding."""
+        width = 0 if self.helps(index) else self.shape.per_layer_embedding_length
+        return width * len(self.shape.layers) * self.settings.tokens * 4 * 3 // 2  # and half of it on its way
+
     def cache_elsewhere(self, span: Span) -> int:
         """Return the bytes of the caches that layers of a device read and layers of another device hold.
 
@@ -228,7 +233,7 @@ def _gpu(plan: _Plan, index: int) -> DeviceBytes:
         gives_work=plan.shares_work(span.last),
         first=index == 0,
         slices=plan.slices(index),
-        cache_elsewhere=plan.cache_elsewhere(span),
+        cache_elsewhere=plan.cache_elsewhere(span) + plan.slices_elsewhere(index),
         output_copy=copied,
     )
     if value(settings.build, "one_compute_buffer"):
