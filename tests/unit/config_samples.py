@@ -164,6 +164,14 @@ SAMPLES: list[Sample] = [
         "0 8 of 256 x 2048 + 2048",
     ),
     (
+        "DeepSeek V4 Flash, its first layers",
+        base("deepseek_v4", (4096, 5, 64, 1, 0, 129280), head_dim=512, q_lora_rank=1024, moe_intermediate_size=2048,
+             n_routed_experts=256, n_shared_experts=1, num_experts_per_tok=6, sliding_window=128, index_n_heads=64,
+             index_head_dim=128, num_nextn_predict_layers=1, compress_ratios=[0, 0, 4, 128, 4, 0]),
+        {"sliding:128 512+512": 2, "sliding:128 512+512 index 128 1/4": 2, "sliding:128 512+512 1/128": 1},
+        "0 6 of 256 x 2048 + 2048",
+    ),
+    (
         "Kimi K2",
         base("kimi_k2", (7168, 61, 64, 64, 18432, 163840), **{
             **_DEEPSEEK_V3, "n_routed_experts": 384, "first_k_dense_replace": 1, "num_nextn_predict_layers": 0}),

@@ -51,11 +51,12 @@ class ConfigAttentions:
         return self._compressed(attention, number) if self._kind == "deepseek_v4" else attention
 
     def draft(self, last: Attention | None) -> Attention:
-        """Return the attention of a layer for drafts: as the models' own, without a window."""
+        """Return the attention of a layer for drafts: as the models' own, without a window but for DeepSeek V4."""
         found = next((self.layer(number) for number in reversed(range(len(self._kinds))) if self.layer(number)), last)
-        found = found or Attention()
-        kind = LATENT if found.kind == LATENT else FULL
-        return replace(found, kind=kind, window=0, stores_cache=True, index_row=0, compress_ratio=0)
+        found = replace(found or Attention(), stores_cache=True, index_row=0, compress_ratio=0)
+        if self._kind == "deepseek_v4":
+            return found
+        return replace(found, kind=LATENT if found.kind == LATENT else FULL, window=0)
 
     def _is_latent(self) -> bool:
         return self._family.latent and bool(self._fields.number("kv_lora_rank")) and self._fields.flag("use_mla", True)
