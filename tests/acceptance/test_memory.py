@@ -29,6 +29,8 @@ pytestmark = pytest.mark.applied("inference")
 def test_what_the_engine_allocated_is_known_and_compared_with_the_plan(
     target: Target, figure: Figure, measure: Measure
 ) -> None:
+    if "devices" not in target.plan["memory"]:
+        pytest.skip("the host keeps the plan of an older llmhost, which has no figures by device")
     planned = planned_allocation(target.plan["memory"])
     seen = seen_allocation(target)
     found = "nothing in its journal" if seen is None else seen.source

@@ -277,6 +277,7 @@ def test_ranks_are_devices_with_the_peak_of_activation_as_compute() -> None:
     first = allocation(log).gpus[0]
     assert (first.name, first.weights_bytes, first.compute_bytes) == ("GPU0", round(21.21 * GIB), round(0.37 * GIB))
     assert first.overhead_bytes == round(0.2 * GIB)
+    assert [rank.name for rank in log.ranks] == ["507", "521"]
     assert allocation(VllmLog()).devices == (allocation(VllmLog()).host,)
 
 

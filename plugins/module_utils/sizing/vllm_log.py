@@ -105,7 +105,7 @@ _WORDS: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Rank:
-    """One worker, by the name or number of its process as the log has it."""
+    """One worker, by the number of its process or rank as the log has it; nameless where there is but one process."""
 
     name: str = ""
     total_bytes: int | None = None
@@ -138,7 +138,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class VllmLog:
-    """What one start allocated: the ranks in the order in which they spoke, and what the engine makes of them."""
+    """What one start allocated: the ranks in the order of their processes, and what the engine makes of them."""
 
     ranks: tuple[Rank, ...] = ()
     utilization: float | None = None
@@ -166,7 +166,9 @@ def parse_vllm_log(text: str) -> VllmLog:
     for line in lines(text, _WORDS):
         _read_rank(reading, line)
         _read_engine(reading, line)
-    named = [Rank(name, **found) for name, found in reading.ranks.items() if found]
+    # Workers are started in the order of their ranks, whichever speaks first.
+    names = sorted(reading.ranks, key=lambda name: int(name or 0))
+    named = [Rank(name, **reading.ranks[name]) for name in names]
     return replace(reading.log, ranks=tuple(named))
 
 
