@@ -163,7 +163,7 @@ def _by_device(case: Case, plan: Allocation, names: list[str], weighed: bool) ->
         if name in compute:
             yield Figure(case, COMPUTE, name, row.compute_bytes / MIB, compute[name])
     on_host = sum(size for name, size in weights.items() if not GPU.match(name))
-    if weighed and weights and SPLIT not in weights and not _is_range(case, weights):
+    if weighed and on_host and SPLIT not in weights and not _is_range(case, weights):
         yield Figure(case, HOST_WEIGHTS, "host", plan.host.weights_bytes / MIB, on_host)
     host_compute = max((size for name, size in compute.items() if not GPU.match(name)), default=0.0)
     if host_compute:

@@ -121,6 +121,16 @@ def test_every_layer_has_one_place(layers: int, shares: list[int], offloaded: in
     assert sum(span.output for span in (host, *gpus)) == 1
 
 
+@pytest.mark.parametrize(
+    ("offloaded", "build", "in_ram", "output"),
+    [(22, "2023-12", 10, False), (32, "2025-08", 0, False), (33, "2025-08", 0, True), (22, "2026-03", 11, True)],
+)
+def test_the_output_was_offloaded_last_in_older_builds(offloaded: int, build: str, in_ram: int, output: bool) -> None:
+    host, (gpu,) = spans(32, LlamaSettings(512, gpu_layers=offloaded, build=build), 1)
+    assert (host.last, gpu.first, gpu.last) == (in_ram, in_ram, 32)
+    assert (gpu.output, host.output) == (output, not output)
+
+
 def test_a_share_of_nothing_holds_nothing() -> None:
     _, (first, second, third) = spans(32, LlamaSettings(512, tensor_split=(0, 3, 1)), 3)
 

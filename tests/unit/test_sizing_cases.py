@@ -7,7 +7,7 @@ from functools import cache
 
 import pytest
 
-from tests.tools.sizing_cases import FORK, LLAMA, VLLM, read_cases
+from tests.tools.sizing_cases import FIXTURES, FORK, LLAMA, VLLM, Case, read_cases
 from tests.tools.sizing_errors import all_figures, main, summary
 from tests.tools.sizing_figures import (
     CONCURRENCY,
@@ -27,9 +27,19 @@ from tests.tools.sizing_figures import (
 ENGINES = (LLAMA, FORK, VLLM)
 
 
+INDEPENDENT = "independent.json"
+"""Cases that were collected without looking at any rule: they have a test of their own."""
+
+
+@cache
+def cases() -> tuple[Case, ...]:
+    paths = [path for path in FIXTURES.glob("*.json") if path.name not in ("configs.json", INDEPENDENT)]
+    return tuple(read_cases(sorted(paths)))
+
+
 @cache
 def figures() -> tuple[Figure, ...]:
-    return tuple(all_figures(read_cases()))
+    return tuple(all_figures(cases()))
 
 
 def of(part: str, *engines: str) -> list[Figure]:
@@ -46,16 +56,16 @@ def share(found: list[Figure]) -> float:
 
 
 def test_there_are_many_cases_of_both_engines() -> None:
-    engines = Counter(case.engine for case in read_cases())
+    engines = Counter(case.engine for case in cases())
     assert engines[LLAMA] >= 100
     assert engines[FORK] >= 50
     assert engines[VLLM] >= 50
 
 
 def test_each_case_has_a_name_of_its_own_and_a_source() -> None:
-    cases = read_cases()
-    assert len({case.id for case in cases}) == len(cases)
-    assert all(case.facts["source"] and case.facts["certainty"] and case.facts["engine"] for case in cases)
+    found = read_cases()
+    assert len({case.id for case in found}) == len(found)
+    assert all(case.facts["source"] and case.facts["certainty"] and case.facts["engine"] for case in found)
 
 
 def test_each_exception_has_a_reason() -> None:

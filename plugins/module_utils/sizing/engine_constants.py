@@ -94,6 +94,9 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(LLAMA_CPP, "delta_net_extra", "2026-09", 0, "llama-fit-params of the pinned build"),
     # Latent attention with keys and values expanded for the whole context, at most so many bytes of them in f32.
     Constant(LLAMA_CPP, "expands_latent", "", 0, "attention on the latent rows themselves"),
+    # The layers that a GPU gets end with the output, even if they are not all.
+    Constant(LLAMA_CPP, "output_first", "", 0, "src/llama-model.cpp, i_gpu_start = n_layer - n_gpu_layers"),
+    Constant(LLAMA_CPP, "output_first", "2026-01", 1, "src/llama-model.cpp, i_gpu_start = n_layer + 1 - n_gpu_layers"),
     # Large batches are multiplied on the GPU with weights copied from RAM.
     Constant(LLAMA_CPP, "offloads_operations", "", 0, "before PR 6083"),
     Constant(LLAMA_CPP, "offloads_operations", "2024-03", 1, "ggml-backend.cpp, offload_op"),

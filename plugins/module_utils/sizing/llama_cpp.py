@@ -186,13 +186,15 @@ def allocate(shape: Shape, weights: Weights, settings: LlamaSettings, gpus: int)
 def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[Span]]:
     """Return the layers that stay in RAM and those of each GPU.
 
-    A layer goes to the first GPU whose cumulative share exceeds its own place among the offloaded ones.
+    A layer goes to the first GPU whose cumulative share exceeds its own place among the offloaded ones. The output is
+    the first place offloaded; in older builds it was the last.
     """
     places = layers + 1
     offloaded = places if settings.gpu_layers is None else max(0, min(settings.gpu_layers, places))
     if not gpus or not offloaded:
         return Span(0, layers, output=True), [Span(layers, layers, output=False)] * gpus
-    start = places - offloaded
+    output = offloaded == places or bool(value(settings.build, "output_first"))
+    start = layers + output - offloaded
     shares = list(settings.tensor_split[:gpus]) or [1] * gpus
     shares += [0] * (gpus - len(shares))
     if settings.split_mode == NONE:
@@ -203,10 +205,10 @@ def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[S
     result, first = [], 0
     for end in ends:
         last = max(first, end)
-        holds_output = first < last == offloaded
+        holds_output = output and first < last == offloaded
         result.append(Span(min(start + first, layers), min(start + last, layers), holds_output))
         first = last
-    return Span(0, min(start, layers), output=False), result
+    return Span(0, min(start, layers), output=not output), result
 
 
 def _gpu(plan: _Plan, index: int) -> DeviceBytes:
