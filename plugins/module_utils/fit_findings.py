@@ -134,14 +134,15 @@ def _does_not_fit(
         message = (
             f"{name} needs {format_gib(need)} of VRAM with a context of {fit.context} "
             f"({format_gib(sized.sizes.weights_bytes)} are weights); this host has {len(host.gpus)} GPU(s) with "
-            f"{format_gib(room)} usable, and RAM for {format_gib(fit.ram_usable_bytes)} of the rest."
+            f"{format_gib(room)} usable, and {format_gib(fit.ram_usable_bytes)} of RAM, too little for the rest."
         )
     else:
         need, room = fit.ram_need_bytes, fit.ram_usable_bytes
-        message = f"{name} needs {format_gib(need)} of RAM with a context of {fit.context}; this host has "
-        message += f"{format_gib(room)} usable"
-    swapped = f"swap is not possible ({swap.skip_reason})" if swap.skip_reason else f"swap may add {_allowed(intent)}"
-    message = f"{message.rstrip('.')}, and {swapped}."
+        swapped = f"swap is not possible ({swap.skip_reason})" if swap.skip_reason else ""
+        message = (
+            f"{name} needs {format_gib(need)} of RAM with a context of {fit.context}; this host has "
+            f"{format_gib(room)} usable, and {swapped or f'swap may add {_allowed(intent)}'}."
+        )
     largest = max(0, room - (need - fit.weights_bytes))
     remedy = f"Choose a quantisation with weights of at most {format_gib(largest)}, a larger host"
     if fit.context > 2048:

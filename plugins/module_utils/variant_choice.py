@@ -70,7 +70,7 @@ def best_variant(sizes: ModelSizes, engine: str, room: Room, want: Want) -> Vari
     ranked = sorted(sizes.variants, key=lambda variant: (-worth(variant), variant.label))
     if any(_EIGHT.search(variant.label) for variant in ranked):
         ranked = [variant for variant in ranked if not _WIDE.search(variant.label)]
-    want = want._replace(reach=False)
+    want = want._replace(reach=False, offload=False)
     good = min(GOOD_CONTEXT, sizes.shape.context_length or GOOD_CONTEXT)
     whole: dict[Variant, Fit] = {}
     for variant in ranked:
@@ -82,8 +82,9 @@ def best_variant(sizes: ModelSizes, engine: str, room: Room, want: Want) -> Vari
     better = [variant for variant in whole if _is_good(sizes, variant)]
     if whole:
         return next((variant for variant in better if whole[variant].context >= good), next(iter([*better, *whole])))
+    anyhow = want._replace(offload=True)
     usual = [variant for variant in ranked if _bits(sizes, variant) <= _USUAL_BITS]
-    return next((one for one in usual if _fit(sizes, one, engine, room, want).verdict == OFFLOAD), None)
+    return next((one for one in usual if _fit(sizes, one, engine, room, anyhow).verdict == OFFLOAD), None)
 
 
 def _is_good(sizes: ModelSizes, variant: Variant) -> bool:

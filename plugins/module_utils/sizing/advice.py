@@ -70,7 +70,7 @@ def ways(problem: Problem) -> tuple[Way, ...]:
     """Return the three best ways, one of a kind, that which costs least first. A model that fits needs none."""
     if problem.fit.verdict == FITS and not problem.fit.ram_missing_bytes:
         return ()
-    problem = replace(problem, want=problem.want._replace(reach=False))
+    problem = replace(problem, want=problem.want._replace(reach=False, offload=False))
     found: dict[str, Way] = {}
     for way in _all(problem):
         if way.kind not in found or way.loss < found[way.kind].loss:
@@ -199,7 +199,7 @@ def _ram(problem: Problem) -> Iterator[Way]:
         if usable <= problem.room.ram_bytes:
             continue
         room = replace(problem.room, ram_bytes=usable)
-        fit = solve(problem.sizes, problem.engine, room, problem.want)
+        fit = solve(problem.sizes, problem.engine, room, problem.want._replace(offload=True))
         if fit.verdict != DOES_NOT_FIT and not fit.ram_missing_bytes:
             slow = " (with a part of the model in it, slower)" if fit.verdict != FITS else ""
             text = f"{format_gib(size)} of RAM{slow}"
@@ -209,9 +209,11 @@ def _ram(problem: Problem) -> Iterator[Way]:
 
 def _machine(problem: Problem) -> Iterator[Way]:
     """The smallest machine of the catalogue."""
+    tried = set()
     for machine in problem.machines:
-        if not _may_hold(machine.room, problem.sizes):
+        if machine.room.gpus in tried or not _may_hold(machine.room, problem.sizes):
             continue
+        tried.add(machine.room.gpus)
         fit = solve(problem.sizes, problem.engine, machine.room, problem.want._replace(accelerator="nvidia"))
         if problem.better(fit):
             text = f"the machine {machine.name} ({machine.phrase})"
@@ -220,5 +222,5 @@ def _machine(problem: Problem) -> Iterator[Way]:
 
 
 def _may_hold(room: Room, sizes: ModelSizes) -> bool:
-    """Whether the layers alone would fit; what stays in RAM and what comes on top is left to the search."""
-    return sizes.layers_bytes <= (sum(gpu.usable_bytes for gpu in room.gpus) or room.ram_bytes)
+    """Whether layers and the smallest cache would fit; what comes on top is left to the search."""
+    return sizes.least_bytes <= (sum(gpu.usable_bytes for gpu in room.gpus) or room.ram_bytes)

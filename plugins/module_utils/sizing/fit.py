@@ -25,13 +25,14 @@ MOST_PARALLEL = 4
 
 class Want(NamedTuple):
     """What the user asked for; None means that the planner chooses. ``reach``: whether to look for the largest context
-    and parallelism too."""
+    and parallelism too; ``offload``: whether a part of the model may be in RAM beside GPUs."""
 
     context: int | None = None
     parallel: int | None = 1
     cache_type: str | None = None
     accelerator: str = "nvidia"
     reach: bool = True
+    offload: bool = True
 
 
 @dataclass(frozen=True)

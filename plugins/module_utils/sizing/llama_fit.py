@@ -96,7 +96,9 @@ class _Search:
             whole = self.whole()
             if whole is not None:
                 return whole
-        choice = self._longest(self._offloaded, self.cells, self.least, self._good())
+        choice = None
+        if self.want.offload:
+            choice = self._longest(self._offloaded, self.cells, self.least, self._good())
         if choice is not None:
             return self._found(OFFLOAD, self.all_gpus, choice, self._offloaded_somehow)
         choice = self._balanced(self.all_gpus, Choice(self.least, self.parallel, self.cells, len(self.all_gpus)))
@@ -121,7 +123,11 @@ class _Search:
     def _whole(self, gpus: tuple[int, ...]) -> Find:
         """Return how to find settings with every layer on those GPUs."""
 
+        too_small = sum(self.model.layer_bytes) > sum(room_of(gpus, self.room))
+
         def find(context: int, parallel: int, cells: str) -> Choice | None:
+            if too_small:
+                return None
             choice = self._balanced(gpus, Choice(context, parallel, cells, len(gpus)))
             return choice if self._holds(gpus, choice) and self._ram_holds(choice) else None
 

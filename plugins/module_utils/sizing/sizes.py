@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import LlamaModel
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LEAST_CONTEXT
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import Choice, LlamaModel
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.published_weights import published_weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
@@ -45,13 +47,19 @@ class ModelSizes:
         self.files_bytes = files_bytes or weights.total_bytes
         self.largest_file_bytes = largest_file_bytes or self.files_bytes
         self.weights_bytes = weights.total_bytes
-        self.layers_bytes = sum(layer.total_bytes for layer in weights.layers)
         self.llama = LlamaModel(shape, weights)
         self.vllm = VllmModel(shape, weights)
         # Of fit_speed: what is the same for every host with the same devices.
         self.speeds: dict[object, SpeedRange | None] = {}
         self._others: dict[Variant, ModelSizes] = {}
         self._quantized: dict[str, ModelSizes] = {}
+
+    @functools.cached_property
+    def least_bytes(self) -> int:
+        """What every placement has on its devices: layers, and a short context in the smallest cells there are."""
+        context = min(LEAST_CONTEXT, self.shape.context_length or LEAST_CONTEXT)
+        cache = self.llama.allocation(Choice(context, 1, "q4_0", 0)).host
+        return sum(layer.total_bytes for layer in self.weights.layers) + cache.kv_cache_bytes + cache.recurrent_bytes
 
     @property
     def bits_per_weight(self) -> float:

@@ -128,6 +128,11 @@ class _Search:
         self.layouts = list(self._parallel())
 
     def answer(self) -> Fit:
+        nothing = self.layouts[0]._replace(context=self.least)
+        widest = nothing._replace(cells=self._cells()[-1])
+        if self._allocation(widest).needed_bytes > self._smallest(widest).usable_bytes:
+            # Not even the cache of the shortest context fits, which neither fewer GPUs nor offload can change.
+            return self._fit(DOES_NOT_FIT, nothing)
         good = self.target if self.want.context is not None else min(self.target, GOOD_CONTEXT)
         for least in dict.fromkeys((good, self.least)):
             for cells in self._cells():
@@ -135,11 +140,11 @@ class _Search:
                     layout = self._longest(base._replace(cells=cells), least)
                     if layout is not None:
                         return self._fit(FITS, layout)
-        for base in self.layouts:
+        for base in self.layouts if self.want.offload else ():
             offloaded = self._offloaded(base)
             if offloaded is not None:
                 return self._fit(OFFLOAD, offloaded)
-        return self._fit(DOES_NOT_FIT, self.layouts[0]._replace(context=self.least))
+        return self._fit(DOES_NOT_FIT, nothing)
 
     def _parallel(self) -> Iterator[Layout]:
         """Return the ways to use the GPUs, from all of them down to one; of each number, tensor parallel first."""
@@ -159,9 +164,17 @@ class _Search:
         able = all(gpu.capability >= _FP8_CAPABILITY for gpu in self.room.gpus)
         return ["auto", "fp8"] if able else ["auto"]
 
-    def _variants(self, layout: Layout) -> list[Layout]:
-        few = layout._replace(sequences=max(FEW_REQUESTS, self.wanted_parallel))
-        return [layout, few, few._replace(share=self._full_share(few))]
+    def _variants(self, layout: Layout) -> Iterator[Layout]:
+        yield layout
+        yield self._few(layout)
+        yield self._tight(layout)
+
+    def _few(self, layout: Layout) -> Layout:
+        return layout._replace(sequences=max(FEW_REQUESTS, self.wanted_parallel))
+
+    def _tight(self, layout: Layout) -> Layout:
+        few = self._few(layout)
+        return few._replace(share=self._full_share(few))
 
     def _full_share(self, layout: Layout) -> float:
         """Return the largest share with which vLLM comes up: what CUDA itself takes of a GPU is not free."""
@@ -201,7 +214,7 @@ class _Search:
 
     def _offloaded(self, base: Layout) -> Layout | None:
         context = self.target if self.want.context is not None else min(self.target, GOOD_CONTEXT)
-        tight = self._variants(base._replace(context=context))[-1]
+        tight = self._tight(base._replace(context=context))
         most = self.model.weights.total_bytes // (base.tensor_parallel * base.pipeline_parallel) // GIB
         found = smallest(lambda gib: self._serves(tight._replace(offload_gib=gib)), 1, most)
         return None if found is None else tight._replace(offload_gib=found)
