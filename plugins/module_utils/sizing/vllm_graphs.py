@@ -12,7 +12,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_weights import is_mxfp4
 
 _MOST_TOKENS: Final = 512
-"""Twice as many for gpt-oss (GptOssForCausalLMConfig in vllm/model_executor/models/config.py)."""
+"""Twice as many for gpt-oss, however few the sequences (GptOssForCausalLMConfig in
+vllm/model_executor/models/config.py, 0.10.2 to 0.28.0)."""
 
 _POOL: Final = 64 * MIB
 _POOL_OF_TOKEN: Final = 600 * KIB
@@ -30,8 +31,10 @@ def graph_bytes(shape: Shape, classes: LayerClasses, settings: VllmSettings, bat
     if settings.enforce_eager:
         return 0
     constants = settings.constants
-    largest = (2 * _MOST_TOKENS if is_mxfp4(shape, settings) else _MOST_TOKENS) if constants["engine_v1"] else 256
-    most = min(largest, batch.tokens, 2 * batch.sequences)
+    if is_mxfp4(shape, settings) and constants["engine_v1"]:
+        most = min(2 * _MOST_TOKENS, batch.tokens)
+    else:
+        most = min(_MOST_TOKENS if constants["engine_v1"] else 256, batch.tokens, 2 * batch.sequences)
     graphs = graph_count(most, fine=not constants["graph_step_16"]) if constants["engine_v1"] else 0
     if constants["whole_graphs"]:
         graphs += graph_count(min(most, batch.sequences), fine=not constants["graph_step_16"])

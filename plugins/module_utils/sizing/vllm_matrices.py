@@ -86,11 +86,15 @@ def layer_matrices(layer: Layer, hidden: int, settings: VllmSettings) -> Matrice
 
 
 def _columns(attention: Attention, ranks: int) -> tuple[int, int]:
-    """Columns of queries, keys and values on one rank, and how many of them are more than its share."""
+    """Columns of queries, keys and values on one rank, and how many of them are more than its share.
+
+    Keys that are values too are loaded twice (``attention_k_eq_v`` in vllm/model_executor/models/gemma4.py).
+    """
     width = attention.head_dim_k + attention.head_dim_v
+    stored = attention.head_dim_k if attention.keys_are_values else width
     queries = attention.heads * attention.head_dim_k * (1 + attention.gated) // ranks
     keys = kv_heads_per_rank(attention.kv_heads, ranks) * width
-    return queries + keys, max(keys - attention.kv_heads * width // ranks, 0)
+    return queries + keys, max(keys - attention.kv_heads * stored // ranks, 0)
 
 
 def _latent_elements(attention: Attention, hidden: int) -> int:

@@ -27,6 +27,15 @@ _LATENT_BUFFERS: Final = 132 * MIB
 """What latent attention keeps beside its tensors, whatever the ranks: DeepSeek-V2-Lite on one, two and four H100
 (llm-d-planner, accuracy/results of vLLM 0.19.0)."""
 
+_NATIVE_FP8: Final = (8, 9)
+"""The first compute capability that multiplies 8-bit floats (Ada); older ones use Marlin's kernel."""
+
+_FP8_GROUP: Final = 128
+"""Rows and columns of a block that shares a scale of 4 bytes in a checkpoint; Marlin keeps one in the type of the
+activations for so many elements of each row (``prepare_fp8_layer_for_marlin`` and ``prepare_moe_fp8_layer_for_marlin``
+in vllm/model_executor/layers/quantization/utils/marlin_utils_fp8.py): Qwen3-30B-A3B-FP8 took 29.50 GiB on an A100
+where other GPUs need 29.09 (vLLM PR 21428, issue 25350)."""
+
 _PACKED_BYTES: Final = 0.7
 """More than an element of MXFP4 takes, less than one of 8 bits."""
 
@@ -116,6 +125,12 @@ def _layer_bytes(stored: LayerWeights, layer: Layer, shape: Shape, settings: Vll
         loaded_bytes(stored.expert_bytes, matrices.expert_elements, settings),
     )
     stored = _quantized_at_load(stored, matrices, settings)
+    if (0, 0) < gpu.compute_capability < _NATIVE_FP8:
+        stored = LayerWeights(
+            _with_repeated_scales(stored.split_bytes, matrices.dense_elements, settings),
+            stored.replicated_bytes,
+            _with_repeated_scales(stored.expert_bytes, matrices.expert_elements, settings),
+        )
     if is_mxfp4(shape, settings) and stored.expert_bytes < matrices.expert_elements * _PACKED_BYTES:
         stored = _padded_experts(stored, layer, shape, settings, gpu)
     total = _divided(stored, settings) + matrices.padding_bytes(stored)
@@ -146,6 +161,14 @@ def _quantized_at_load(stored: LayerWeights, matrices: Matrices, settings: VllmS
     return LayerWeights(
         stored.split_bytes * after // before, stored.replicated_bytes, stored.expert_bytes * after // before
     )
+
+
+def _with_repeated_scales(stored: int, elements: int, settings: VllmSettings) -> int:
+    """8-bit matrices with scales by block, on a GPU that needs those of a block repeated for each of its rows."""
+    scales = 4 * elements // _FP8_GROUP**2
+    if not elements or abs(stored - elements - scales) > scales // 6:
+        return stored
+    return stored - scales + settings.dtype_bytes * elements // _FP8_GROUP
 
 
 def is_mxfp4(shape: Shape, settings: VllmSettings) -> bool:
