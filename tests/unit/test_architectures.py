@@ -56,5 +56,6 @@ def test_file_types_follow_the_tensor_and_the_length_of_its_rows() -> None:
     assert kinds["blk.0.ffn_up_exps.weight"] == "MXFP4"
     assert kinds["blk.0.ffn_gate_inp.weight"] == kinds["blk.0.attn_norm.weight"] == "F32"
     assert kinds["blk.0.attn_q.weight"] == "Q8_0"
+    assert model.kind(model.tensors[-1], "Q4_0").name == "Q8_0"
     odd = [tensor for tensor in model.tensors if math.prod(tensor.dims) and tensor.dims[0] % 256]
     assert all(model.kind(tensor, "Q4_K").name in ("F16", "F32", "MXFP4") for tensor in odd)

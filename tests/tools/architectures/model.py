@@ -50,6 +50,8 @@ class Model:
         block, _ = gguf.GGML_QUANT_SIZES[TensorType[quantization]]
         if len(tensor.dims) == 1:
             return TensorType.F32
+        if tensor.name == "output.weight" and quantization == "Q4_0":
+            return TensorType.Q8_0  # llama-quantize keeps the output finer, too
         return TensorType[quantization] if tensor.dims[0] % block == 0 else TensorType.F16
 
 
