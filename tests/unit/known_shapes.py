@@ -160,3 +160,11 @@ def qwen3_5_27b() -> Shape:
     linear = Layer(None, Recurrent("gated_delta_net", 30720, 786432, 6144, 48, 16, 128, 128, 4), network)
     full = Layer(Attention(FULL, 24, 4, 256, 256, gated=True), None, network)
     return Shape("qwen3_5_text", 5120, 248320, 262144, (linear, linear, linear, full) * 16)
+
+
+def qwen3_5_9b() -> Shape:
+    """Qwen3.5-9B: as the 27B, with 32 heads of values in 32 layers."""
+    network = FeedForward(12288)
+    linear = Layer(None, Recurrent("gated_delta_net", 24576, 524288, 4096, 32, 16, 128, 128, 4), network)
+    full = Layer(Attention(FULL, 16, 4, 256, 256, gated=True), None, network)
+    return Shape("qwen3_5_text", 4096, 248320, 262144, (linear, linear, linear, full) * 8)

@@ -98,7 +98,7 @@ def test_each_tensor_has_the_type_that_llama_quantize_gives_it(name: str) -> Non
     facts = model_facts(shape, ModelTensors.from_shape(shape))
     assert len(ORACLE[name]) >= len(BASES) - 2
     for file_type, expected in ORACLE[name].items():
-        mix = Mix(file_type, facts)
+        mix = Mix(file_type, facts, newest_rules=True)
         types = Counter(mix.type_of(tensor, layer) for _, layer, tensor in named(shape))
         if file_type != "BF16":  # the quantiser was given F16
             types["F16"] += types.pop("BF16", 0)
@@ -120,6 +120,26 @@ def test_the_bytes_are_those_of_real_files(shape: Shape, target: str, host: floa
     assert weights.input_bytes / MIB == pytest.approx(host, abs=0.01)
     assert (weights.total_bytes - weights.input_bytes) / MIB == pytest.approx(rest, rel=0.001)
     assert not weights.exact
+
+
+# Tensors of each type in published files, by load logs: fused projections, which the newest quantiser judges otherwise.
+PUBLISHED_TYPES = [
+    (dense("phi3", 32, 3072, 32, 32, 8192, 32064), "Q4_K_M", {"F32": 65, "Q4_K": 81, "Q5_K": 32, "Q6_K": 17}),
+    (
+        dense("starcoder", 40, 6144, 48, 1, 24576, 49152, 128, False, False),
+        "Q5_K_M",
+        {"F32": 323, "Q5_K": 101, "Q6_K": 61},
+    ),
+    (known.qwen3_5_9b(), "Q4_K_M", {"F32": 177, "Q4_K": 204, "Q5_K": 24, "Q6_K": 22}),
+]
+
+
+@pytest.mark.parametrize(("shape", "target", "expected"), PUBLISHED_TYPES, ids=lambda value: str(value)[:12])
+def test_published_files_have_these_types(shape: Shape, target: str, expected: dict[str, int]) -> None:
+    mix = Mix(target, model_facts(shape, ModelTensors.from_shape(shape)))
+    found = Counter(mix.type_of(tensor, layer) for _, layer, tensor in named(shape))
+    quantised = {kind: count for kind, count in expected.items() if kind != "F32"}
+    assert {kind: found[kind] for kind in quantised} == quantised
 
 
 # GiB of published files: model cards, llama-bench tables, the index of a checkpoint.

@@ -102,10 +102,17 @@ def category(name: str) -> str:
 
 
 _CATEGORIES = (
-    ("attn_qkv.weight", "attn_v"), ("attn_kv_b.weight", "attn_v"), ("attn_v.weight", "attn_v"),
+    ("attn_qkv.weight", "attn_qkv"), ("attn_kv_b.weight", "attn_kv_b"), ("attn_v.weight", "attn_v"),
     ("attn_k.weight", "attn_k"), ("attn_q.weight", "attn_q"), ("attn_output.weight", "attn_output"),
     ("ffn_up", "ffn_up"), ("ffn_gate", "ffn_gate"), ("ffn_down", "ffn_down"),
 )  # fmt: skip
+
+FUSED_VALUES = ("attn_qkv", "attn_kv_b")
+"""Matrices with values in them. The quantiser of nearly all published files gives queries, keys and values in one
+matrix a type of their own (``llama_tensor_get_type`` of November 2023 to August 2025; logs of Phi-3-mini, StarCoder
+and Qwen3.5-9B, March 2026, show it); that of the pinned build takes them for values."""
+
+_FUSED_PROJECTION = {"Q3_K_M": "Q4_K", "Q3_K_L": "Q4_K", "IQ3_M": "Q4_K", "Q4_K_M": "Q5_K", "Q5_K_M": "Q6_K"}
 
 
 @dataclass(frozen=True)
@@ -129,6 +136,7 @@ class Mix:
     facts: ModelFacts
     imatrix: bool = False
     embedding_type: str | None = None  # set by hand for both tables of tokens
+    newest_rules: bool = False  # of the quantiser as pinned, which judges fused projections by their values
     _seen: dict[str, int] = field(default_factory=dict)
 
     def type_of(self, tensor: ModelTensor, layer: int = 0) -> str:
@@ -153,6 +161,8 @@ class Mix:
             return "MXFP4" if tensor.depth > 1 else "Q8_0"
         if kind == "embedding":
             return _EMBEDDING.get(self.file_type, base)
+        if self.newest_rules and kind in FUSED_VALUES:
+            kind = "attn_v"
         index = self._seen.get(kind, 0)
         self._seen[kind] = index + 1
         if self.file_type in _LOWEST:
@@ -204,6 +214,9 @@ class Mix:
             return "Q5_K" if index < 2 else "Q4_K"
         return {"IQ3_M": "Q4_K", "Q3_K_L": "Q5_K"}.get(kind, base)
 
+    def _fused(self, index: int, layer: int, base: str) -> str:
+        return _FUSED_PROJECTION.get(self.file_type, base)
+
     def _key(self, index: int, layer: int, base: str) -> str:
         return "Q8_0" if self.facts.experts == 8 else self._query(index, layer, base)
 
@@ -250,6 +263,7 @@ class Mix:
 
 _RULES: dict[str, Callable[[Mix, int, int, str], str]] = {
     "attn_v": Mix._value,
+    "attn_qkv": Mix._fused,
     "attn_k": Mix._key,
     "attn_q": Mix._query,
     "attn_output": Mix._projection,

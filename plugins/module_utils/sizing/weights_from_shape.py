@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.checkpoint_quantization import Scheme, stored_bytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_mix import (
+    FUSED_VALUES,
     MADE_WITH_IMATRIX,
     Mix,
     ModelFacts,
@@ -33,6 +34,7 @@ _EXPERTS_STAY_MXFP4 = {"gptoss"}
 # llama.cpp's conversion leaves the layers of multi-token prediction of these out (conversion/deepseek.py).
 _DRAFTS_ARE_DROPPED = {"deepseekv2", "deepseekv3", "deepseekv4", "kimik2", "kimik25"}
 _BY_PLACE = ("attn_v", "ffn_down", "ffn_gate", "ffn_up")
+_VALUES = ("attn_v", *FUSED_VALUES)
 
 
 def weights_from_shape(shape: Shape, target: str, form: str | None = None, *, imatrix: bool | None = None) -> Weights:
@@ -40,7 +42,8 @@ def weights_from_shape(shape: Shape, target: str, form: str | None = None, *, im
 
     ``form`` (``gguf`` or ``safetensors``) decides where a name is known in both worlds; without it ``BF16``, ``FP16``,
     ``MXFP4`` and ``NVFP4`` are checkpoints. ``imatrix`` says whether a GGUF file is made with an importance matrix; by
-    default it is for the formats that nobody makes without. It adds 0.4 % to Q4_0. Towers for images and sound are not
+    default it is for the formats that nobody makes without. It adds 0.4 % to Q4_0. A mix is that of the quantiser which
+    made nearly all published files (``gguf_mix.FUSED_VALUES``). Towers for images and sound are not
     in the shape: see ``vision.py``. Raise ModelError for a target that nobody knows.
     """
     wanted = Target.from_text(target, form)
@@ -60,7 +63,7 @@ def model_facts(shape: Shape, tensors: ModelTensors) -> ModelFacts:
     kinds: dict[Layer, int] = {}
     for layer in layers:
         if layer not in kinds:
-            kinds[layer] = sum(category(tensor.name) == "attn_v" for tensor in tensors.layer(layer))
+            kinds[layer] = sum(category(tensor.name) in _VALUES for tensor in tensors.layer(layer))
     heads, kv_heads = _first_heads(shape, name)
     networks = [layer.feed_forward for layer in shape.layers if layer.feed_forward]
     return ModelFacts(
