@@ -59,8 +59,10 @@ def shape_of(case: Case) -> Shape:
 
 
 def config_of(case: Case) -> Mapping[str, Any] | None:
-    """Return the public config: that which is named, or that of the model's name."""
+    """Return the public config: the case's own, that which is named, or that of the model's name."""
     named = case.facts.get("config") or case.facts.get("model", "")
+    if isinstance(named, Mapping):
+        return dict(named)
     if named in CONFIGS:
         return dict(CONFIGS[str(named)]["config"])
     wanted = _plain(str(named))
