@@ -7,6 +7,7 @@ from typing import Protocol
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 
 MIB = 2**20
+LARGEST_READ = 8 * MIB  # bounds the memory that one answer takes beside what was read before
 
 
 class ByteSource(Protocol):
@@ -20,12 +21,18 @@ class ByteSource(Protocol):
     def size(self) -> int:
         """Return the bytes of the whole file."""
 
+    @property
+    def far(self) -> bool:
+        """Say whether its bytes come over a network, so that those which say nothing are better left there."""
+
     def read(self, begin: int, end: int) -> bytes:
         """Return the bytes from ``begin`` up to ``end``, which is at most the size; never fewer."""
 
 
 class LocalFile:
     """A file on this machine."""
+
+    far = False
 
     def __init__(self, path: str, name: str = "") -> None:
         """Look how large the file is."""
@@ -57,23 +64,49 @@ class LocalFile:
 class Prefix:
     """The beginning of a source, fetched only as far as a parser has asked for, in few requests.
 
-    The first step covers most headers at once; later ones are smaller, so that little is fetched in vain.
+    The first step covers most headers at once; later ones are smaller, so that little is fetched in vain. Of a source
+    that is far, parts can be passed over: what lies before them is then given up.
     """
 
     LIMIT = 64 * MIB
+    NEXT_STEP = MIB // 2
 
-    def __init__(self, source: ByteSource, first_step: int = 4 * MIB, next_step: int = MIB // 2) -> None:
+    def __init__(self, source: ByteSource, first_step: int = 4 * MIB) -> None:
         """Fetch nothing yet."""
         self.source = source
+        self.begin = 0  # where in the source ``data`` begins
         self.data = bytearray()
+        self.fetched = 0
         self._first_step = first_step
-        self._next_step = next_step
+
+    @property
+    def end(self) -> int:
+        """Return how far the source was fetched."""
+        return self.begin + len(self.data)
 
     def extend_to(self, end: int, likely_end: int = 0) -> None:
         """Make sure that the bytes before ``end`` are in ``data``; ``likely_end`` is how far will be asked for soon."""
-        have = len(self.data)
+        have = self.end
         if end <= have:
             return
+        self._ensure_within(end)
+        step = self.NEXT_STEP if self.fetched else self._first_step
+        likely = min(likely_end, have + self._first_step) + self.NEXT_STEP
+        wanted = min(max(end, have + step, likely), self.source.size)
+        while self.end < wanted:
+            part = self.source.read(self.end, min(wanted, self.end + LARGEST_READ))
+            self.fetched += len(part)
+            self.data += part
+
+    def pass_to(self, position: int) -> None:
+        """Do without the bytes before ``position``; those of a source that is near are read nonetheless."""
+        if not self.source.far:
+            self.extend_to(position)
+        elif position > self.end:
+            self._ensure_within(position)
+            self.begin, self.data = position, bytearray()
+
+    def _ensure_within(self, end: int) -> None:
         if end > self.source.size:
             raise ModelError(
                 "model.truncated",
@@ -86,6 +119,3 @@ class Prefix:
                 f"{self.source.name} claims a header of more than {self.LIMIT // MIB} MiB, which no model has",
                 "Choose another file.",
             )
-        step = self._next_step if have else self._first_step
-        likely = min(likely_end, have + self._first_step) + self._next_step
-        self.data += self.source.read(have, min(max(end, have + step, likely), self.source.size))

@@ -1,6 +1,9 @@
 """Read the header of a GGUF file without reading its vocabulary: what it says is kept, what it lists is skipped.
 
 No number in the file is trusted: each length and count has a limit, and nothing is allocated by a number from the file.
+Of a file that is far, lists of numbers are not fetched. Lists of strings are, up to ``MAX_LISTS`` bytes: of a longer
+one only the beginning and the end, and then the file is read again as a whole where anything speaks against the end
+that was found (see ``list_end``).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ansible_collections.llmhost.core.plugins.module_utils.byte_source import MIB, ByteSource, Prefix
+from ansible_collections.llmhost.core.plugins.module_utils.list_end import find_end, find_string
 from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.tensor_type import TENSOR_TYPES
 
@@ -19,11 +23,17 @@ MAX_TENSORS = 50_000
 MAX_METADATA = 10_000
 MAX_STRINGS = 3_000_000  # in lists: tokens and merges
 MAX_STRING = 16 * MIB
+MAX_NAME = 2**16  # of a key; tensors have shorter ones
+MAX_NAMES = 8 * MIB  # together
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 2**20
 MAX_NESTING = 2
 KEPT_ARRAY = 4096  # longer arrays describe the vocabulary, never the layers
 MAX_KEPT = 2**18  # numbers of all kept arrays together, and arrays in arrays
+KEPT_TEXT = MIB  # longer strings are whole files, such as a tokenizer.json
+MAX_TEXT = 8 * MIB  # of all kept strings together
+MAX_LISTS = 8 * MIB  # fetched of a file that is far, before the middle of a list of strings is passed over
+MIN_GAP = MIB // 2  # less is not worth a request
 
 STRING, ARRAY = 8, 9
 SCALARS = {
@@ -37,7 +47,7 @@ U32, U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 @dataclass(frozen=True)
 class SkippedArray:
-    """An array of which only the length was read."""
+    """An array, or a very long string, of which only the length was read."""
 
     count: int
 
@@ -46,7 +56,7 @@ Scalar = int | float | bool | str
 Value = Scalar | tuple[int | float | bool, ...] | SkippedArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """What a GGUF file says about a tensor, and the bytes that it takes."""
 
@@ -72,12 +82,22 @@ class GgufHeader:
     metadata: dict[str, Value]
     tensors: tuple[Tensor, ...]
     file_size: int
-    data: bytes = field(repr=False)  # the header itself
+    header_bytes: int
+    data: bytes | bytearray = field(repr=False)  # the header itself; empty where parts of it were passed over
 
     @classmethod
     def from_source(cls, source: ByteSource, first_step: int = 4 * MIB) -> GgufHeader:
         """Read the header of a file; raise ModelError if it is no sound GGUF file."""
-        reader = _Reader(Prefix(source, first_step))
+        reader = _Reader(Prefix(source, first_step), may_guess=source.far)
+        try:
+            return cls._read(reader, source)
+        except ModelError as error:
+            if not reader.guessed or not error.code.startswith("model."):
+                raise
+        return cls._read(_Reader(Prefix(source, first_step), may_guess=False), source)
+
+    @classmethod
+    def _read(cls, reader: _Reader, source: ByteSource) -> GgufHeader:
         version, tensor_count, metadata_count = reader.preamble()
         metadata = dict(reader.metadata(metadata_count))
         if len(metadata) < metadata_count:
@@ -86,10 +106,12 @@ class GgufHeader:
         alignment = _alignment(metadata, reader)
         begin = -(-reader.position // alignment) * alignment
         tensors = _with_sizes(infos, source.size - begin, alignment, reader)
-        return cls(source.name, version, metadata, tensors, source.size, reader.consumed())
+        if reader.guessed and not _fill(tensors, source.size - begin, alignment):
+            raise reader.invalid("its tensors do not fill it")
+        return cls(source.name, version, metadata, tensors, source.size, reader.position, reader.consumed())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _TensorInfo:
     name: str
     shape: tuple[int, ...]
@@ -100,10 +122,14 @@ class _TensorInfo:
 class _Reader:
     """A cursor over the beginning of a file, which fetches more of it when it has to."""
 
-    def __init__(self, prefix: Prefix) -> None:
+    def __init__(self, prefix: Prefix, may_guess: bool) -> None:
         self._prefix = prefix
+        self._may_guess = may_guess
         self._strings_left = MAX_STRINGS
         self._kept_left = MAX_KEPT
+        self._text_left = MAX_TEXT
+        self._names_left = MAX_NAMES
+        self.guessed = False  # whether the end of a list was found without reading all of it
         self.position = 0
 
     def invalid(self, reason: str) -> ModelError:
@@ -118,9 +144,13 @@ class _Reader:
         name = self._prefix.source.name
         return ModelError("model.truncated", f"{name} is truncated: {reason}", "Fetch the file again.")
 
-    def consumed(self) -> bytes:
-        """Return all bytes read so far."""
-        return bytes(self._prefix.data[: self.position])
+    def consumed(self) -> bytearray:
+        """Return all bytes read, if they were; nothing can be read any more."""
+        data, self._prefix.data = self._prefix.data, bytearray()
+        if self._prefix.begin:
+            return bytearray()
+        del data[self.position :]
+        return data
 
     def preamble(self) -> tuple[int, int, int]:
         """Return version, number of tensors, number of metadata entries."""
@@ -143,12 +173,12 @@ class _Reader:
     def metadata(self, count: int) -> Iterator[tuple[str, Value]]:
         """Yield each key with its value."""
         for _ in range(count):
-            key = self._string()
+            key = self._name()
             yield key, self._value(self._unpack(U32))
 
     def tensor_info(self) -> _TensorInfo:
         """Read one tensor's name, shape, type and place."""
-        name = self._string()
+        name = self._name()
         dimensions = self._unpack(U32)
         if dimensions > MAX_DIMENSIONS:
             raise self.invalid(f"tensor {name!r} has {dimensions} dimensions")
@@ -160,7 +190,7 @@ class _Reader:
             scalar: Scalar = self._unpack(SCALARS[kind])
             return scalar
         if kind == STRING:
-            return self._string()
+            return self._text()
         if kind == ARRAY:
             return self._array(MAX_NESTING)
         raise self.invalid(f"metadata of the unknown type {kind}")
@@ -187,7 +217,7 @@ class _Reader:
             scalar = SCALARS[kind]
             return struct.unpack(f"<{count}{scalar.format[-1]}", self._take(count * scalar.size))
         else:
-            self._take(count * smallest)
+            self._pass(count * smallest)
         return SkippedArray(count)
 
     def _skip_strings(self, count: int) -> None:
@@ -195,24 +225,57 @@ class _Reader:
         self._strings_left -= count
         if self._strings_left < 0:
             raise self.invalid(f"it lists more than {MAX_STRINGS} strings")
-        unpack, data, position = U64.unpack_from, self._prefix.data, self.position
+        unpack, prefix, position = U64.unpack_from, self._prefix, self.position
+        data, shift = prefix.data, prefix.begin
         left = count
         while left:
-            last = len(data) - 8
+            last = prefix.end - 8
             while left and position <= last:
-                (length,) = unpack(data, position)
+                (length,) = unpack(data, position - shift)
                 if length > MAX_STRING:
                     raise self.invalid(f"a string of {length} bytes")
                 position += 8 + length
                 left -= 1
             likely_end = position + left * (position - self.position) // max(count - left, 1)
-            self._prefix.extend_to(position + 8 * bool(left), likely_end)
+            if self._may_guess and prefix.fetched + likely_end - prefix.end > MAX_LISTS:
+                # Each string takes 8 bytes or more, so the list cannot end before this.
+                earliest_end = position + 8 * left
+                if likely_end - earliest_end > MIN_GAP and earliest_end - prefix.end > MIN_GAP:
+                    self.position = self._end_of_list(position, left, earliest_end, likely_end)
+                    return
+            prefix.extend_to(position + 8 * bool(left), likely_end)
         self.position = position
 
-    def _string(self) -> str:
+    def _end_of_list(self, begin: int, count: int, earliest_end: int, likely_end: int) -> int:
+        """Return where the list of strings ends whose last ``count`` ones begin at ``begin``."""
+        self.guessed = True
+        self._prefix.pass_to(earliest_end)
+        self._prefix.extend_to(earliest_end + MIN_GAP, likely_end)
+        found = find_string(self._prefix.data)
+        if found is None:
+            raise self.invalid("a list that cannot be followed")
+        first = self._prefix.begin + found
+        end, strings = find_end(self._prefix, first)
+        passed = count - strings
+        if passed < 1 or first - begin < 8 * passed:
+            raise self.invalid(f"a list of {count} strings that has another number of them")
+        return end
+
+    def _name(self) -> str:
+        length = self._unpack(U64)
+        self._names_left -= length
+        if length > MAX_NAME or self._names_left < 0:
+            raise self.invalid(f"a name of {length} bytes")
+        return self._take(length).decode(errors="replace")
+
+    def _text(self) -> str | SkippedArray:
         length = self._unpack(U64)
         if length > MAX_STRING:
             raise self.invalid(f"a string of {length} bytes")
+        if length > min(KEPT_TEXT, self._text_left):
+            self._pass(length)
+            return SkippedArray(length)
+        self._text_left -= length
         return self._take(length).decode(errors="replace")
 
     def _count(self, limit: int, what: str) -> int:
@@ -228,7 +291,12 @@ class _Reader:
     def _take(self, length: int) -> bytes:
         begin, self.position = self.position, self.position + length
         self._prefix.extend_to(self.position)
-        return bytes(self._prefix.data[begin : self.position])
+        shift = self._prefix.begin
+        return bytes(memoryview(self._prefix.data)[begin - shift : self.position - shift])
+
+    def _pass(self, length: int) -> None:
+        self.position += length
+        self._prefix.pass_to(self.position)
 
 
 def _alignment(metadata: dict[str, Value], reader: _Reader) -> int:
@@ -266,6 +334,19 @@ def _with_sizes(infos: list[_TensorInfo], data_size: int, alignment: int, reader
         )
         for info in infos
     )
+
+
+def _fill(tensors: tuple[Tensor, ...], data_size: int, alignment: int) -> bool:
+    """Say whether the tensors, each of a known type, lie without gaps from the first byte of the data to the last."""
+    end = padded_end = 0
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.offset, tensor.size_bytes)):
+        if tensor.offset != padded_end or not tensor.known_type:
+            return False
+        end = tensor.offset + tensor.size_bytes
+        padded_end = -(-end // alignment) * alignment
+    if not tensors:  # the first file of a split model may end before the padding
+        return -alignment < data_size <= 0
+    return end <= data_size <= padded_end
 
 
 def _size_by_type(info: _TensorInfo, reader: _Reader) -> int | None:

@@ -145,6 +145,8 @@ class Hub:
 class RemoteFile:
     """A file on a hub, read by parts."""
 
+    far = True
+
     def __init__(self, hub: Hub, repository: Repository, name: str) -> None:
         """Learn the size."""
         self.name = f"{repository.name}/{name}"

@@ -112,7 +112,7 @@ class Model:
             files=tuple(files),
             chat_template=any(key.startswith("tokenizer.chat_template") for key in metadata),
             header_digest=_digest((header.data, header.file_size) for header in headers),
-            header_bytes=sum(len(header.data) for header in headers),
+            header_bytes=sum(header.header_bytes for header in headers),
             license=_text(metadata.get("general.license")),
             tensor_types=_by_type((tensor.type_name, tensor.size_bytes) for tensor in tensors),
             findings=tuple(findings),
@@ -277,7 +277,7 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _digest(parts: Iterable[tuple[bytes, int]]) -> str:
+def _digest(parts: Iterable[tuple[bytes | bytearray, int]]) -> str:
     """Return a checksum over the headers and the sizes: it tells files apart without reading them whole."""
     digest = hashlib.sha256()
     for data, size in parts:

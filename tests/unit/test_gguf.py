@@ -267,17 +267,6 @@ def test_little_is_fetched_and_none_of_the_weights() -> None:
     assert source.fetched == 4 * 2**20
 
 
-class CountingSource(MemorySource):
-    """A file that counts how often it was asked."""
-
-    reads = 0
-
-    def read(self, begin: int, end: int) -> bytes:
-        """Count, and return a part of the bytes."""
-        self.reads += 1
-        return super().read(begin, end)
-
-
 def test_a_large_vocabulary_is_fetched_in_few_requests_and_little_more_than_it_is() -> None:
     tokens = b"".join(string(f"token{number:06d}") for number in range(200_000))
     merges = b"".join(string(f"{number:0{4 + number // 40_000}d} x") for number in range(400_000))
@@ -286,7 +275,7 @@ def test_a_large_vocabulary_is_fetched_in_few_requests_and_little_more_than_it_i
     for key, count, texts in lists:
         data += string(f"tokenizer.ggml.{key.decode()}") + struct.pack("<IIQ", 9, 8, count) + texts
     assert 10 * 10**6 < len(data) < 12 * 10**6
-    source = CountingSource(data, size=2**35)
+    source = MemorySource(data, size=2**35)
     assert len(GgufHeader.from_source(source).metadata) == 2
     assert source.fetched < len(data) + 2**20
     assert source.reads <= 5
