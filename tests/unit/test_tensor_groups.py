@@ -179,6 +179,17 @@ def test_an_output_matrix_that_is_tied_counts_once() -> None:
     }
 
 
+@pytest.mark.parametrize(("tied", "repacked"), [(False, 100), (True, 107)])
+def test_what_a_cpu_reorders_is_held_twice_but_at_the_ends_of_the_file(tied: bool, repacked: int) -> None:
+    sizes = {"token_embd.weight": 7, "blk.0.ffn_up.weight": 100, "output_norm.weight": 1, "output.weight": 1000}
+    tensors = [
+        Tensor(name, (8,) if "norm" in name else (8, 8), "F32" if "norm" in name else "Q4_0", True, 0, size)
+        for name, size in sizes.items()
+    ]
+
+    assert weights_from_gguf(tensors, shape(1, tied=tied)).repacked_bytes == repacked
+
+
 def test_layers_are_there_even_if_the_files_have_nothing_for_them() -> None:
     weights = gguf({"blk.0.attn_q.weight": 3}, shape(3, drafts=2))
     assert weights.layers == (LayerWeights(3), LayerWeights(), LayerWeights())

@@ -24,8 +24,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import L
 
 PIPELINE_COPIES = 4
 """``GGML_SCHED_MAX_COPIES`` of ``ggml/src/ggml-backend.cpp``."""
-UNTRACED = {"deci": 4, "granitehybrid": 3, "gemma4": 2, "mamba2": 1}
-"""Halves of a hidden state that these architectures were seen to take beside what is followed here."""
+UNTRACED = {"deci": 8, "granitehybrid": 6, "gemma4": 4, "mamba2": 2, "nemotron_h": 3}
+"""Quarters of a hidden state that these architectures were seen to take beside what is followed here."""
 MARGIN, GPU_MARGIN = 100, 2 * MIB
 """What is added on a GPU, whose backend may keep a tensor for longer to fuse operations: one part in 100, and 2 MiB."""
 PICKS_LATE = frozenset(
@@ -204,7 +204,7 @@ def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) ->
     if shape.architecture in llama_graph.FUSED_QKV and not value(settings.build, "fused_gate"):
         extra += 2 * hidden  # its parts were copied out
     extra += hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
-    extra += place.slices + UNTRACED.get(shape.architecture, 0) * hidden // 2
+    extra += place.slices + UNTRACED.get(shape.architecture, 0) * hidden // 4
     if any(layer.recurrent is not None and layer.recurrent.kind == "mamba2" for layer in shape.layers[:1]):
         extra += (
             2

@@ -32,8 +32,12 @@ class StoredTensor(Protocol):
         """The bytes that it takes."""
 
 
-def repacked_bytes(tensor: StoredTensor) -> int:
-    """Return the bytes of a tensor's second copy; 0 for one that is used as it is. A table that is looked up is."""
+def repacked_bytes(tensor: StoredTensor, *, looked_up: bool = True) -> int:
+    """Return the bytes of a tensor's second copy; 0 for one that is used as it is.
+
+    A table that rows are only looked up in is; the token embedding is multiplied, too, where it serves as the output
+    (not ``looked_up``).
+    """
     matrix = len(tensor.shape) > 1 and tensor.shape[1] % ROWS_TOGETHER == 0
-    looked_up = tensor.name.startswith(("token_embd.", "per_layer_token_embd."))
-    return tensor.size_bytes if matrix and tensor.type_name in REPACKED_TYPES and not looked_up else 0
+    table = tensor.name.startswith("per_layer_token_embd.") or (looked_up and tensor.name.startswith("token_embd."))
+    return tensor.size_bytes if matrix and tensor.type_name in REPACKED_TYPES and not table else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
@@ -22,6 +22,7 @@ class Sums:
     layers: tuple[int, ...]
     experts: tuple[int, ...]
     trunk: int
+    largest: dict[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
     def expert_bytes(self, first: int, last: int) -> int:
         """Return the routed experts of ``first <= layer < last``."""
@@ -35,6 +36,11 @@ class Sums:
 
     def copies(self, embedding: int, layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
         """Return the bytes of the largest matrix in those layers, and of the largest tensor of routed experts."""
+        if (embedding, first, last) not in self.largest:
+            self.largest[embedding, first, last] = self._copies(embedding, layers, first)
+        return self.largest[embedding, first, last]
+
+    def _copies(self, embedding: int, layers: Sequence[Layer], first: int) -> tuple[int, int]:
         matrix = expert = 0
         for number, layer in enumerate(layers, first):
             network = layer.feed_forward or FeedForward()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ansible_collections.llmhost.core.plugins.module_utils.gguf import Tensor
 from ansible_collections.llmhost.core.plugins.module_utils.safetensors import StoredTensor
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.checkpoint_tensor import CheckpointTensors
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_repack import repacked_bytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import MAX_LAYERS, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
 
@@ -42,6 +43,7 @@ class _Sums:
 
     bytes: dict[Place, int] = field(default_factory=dict)
     parameters: int = 0
+    repacked_bytes: int = 0
 
     def add(self, place: Place, size_bytes: int, parameters: int) -> None:
         self.bytes[place] = self.bytes.get(place, 0) + size_bytes
@@ -60,6 +62,7 @@ class _Sums:
             draft_layers=tuple(self._layer(number, True) for number in drafts) + (LayerWeights(),) * missing,
             projector_bytes=self._of(Group.PROJECTOR),
             parameters=self.parameters,
+            repacked_bytes=self.repacked_bytes,
         )
 
     def _of(self, group: Group) -> int:
@@ -77,12 +80,24 @@ def weights_from_gguf(tensors: Iterable[Tensor], shape: Shape) -> Weights:
     src/llama-arch.cpp. Blocks from ``len(shape.layers)`` on are those of multi-token prediction. A tensor without a
     block that llama.cpp handles with the first layer (``rope_freqs``, ``token_embd_norm``) is counted there.
     """
-    sums = _Sums()
+    sums, copies = _Sums(), list[int]()
     layers = _layer_count(shape)
     for tensor in tensors:
         parameters = 0 if tensor.name.endswith((".scale", ".input_scale")) else tensor.elements
-        sums.add(gguf_place(tensor.name, len(tensor.shape), layers, shape.architecture), tensor.size_bytes, parameters)
+        place = gguf_place(tensor.name, len(tensor.shape), layers, shape.architecture)
+        sums.add(place, tensor.size_bytes, parameters)
+        if place.group is not Group.PROJECTOR:
+            copies.append(repacked_bytes(tensor))
+        if place.group is Group.EMBEDDING and shape.tied_embeddings:
+            sums.repacked_bytes += repacked_bytes(tensor, looked_up=False)
+    sums.repacked_bytes += _second_copies(copies)
     return sums.weights(layers or _highest(sums) + 1, len(shape.draft_layers))
+
+
+def _second_copies(copies: list[int]) -> int:
+    """Return the bytes of the copies of tensors that stay mapped: those at the ends of the file do not."""
+    mapped = [number for number, size in enumerate(copies) if not size]
+    return sum(copies[mapped[0] : mapped[-1]]) if mapped else 0
 
 
 def weights_from_safetensors(
