@@ -42,6 +42,18 @@ def test_a_model_on_two_gpus(model: dict[str, Any]) -> None:
     assert all(640 <= gpu.compute_bytes / MIB <= 640 * 1.2 for gpu in found.gpus)
 
 
+def test_the_fork_caches_latent_rows_of_any_file() -> None:
+    """DeepSeek V3 0324, 32,768 tokens: 2196.00 MiB, c^KV alone."""
+    facts = {"name": "deepseek2", "layers": 61, "hidden": 7168, "heads": 128, "kv_heads": 128, "head_dim_k": 192}
+    facts |= {"head_dim_v": 128, "vocab": 129280, "experts": 256, "kv_lora_rank": 512, "qk_rope_dim": 64}
+    fork, other = (
+        estimate_llama(facts, "Q4_K_M", LlamaSettings(context=32768, build=build)).gpus[0].kv_cache_bytes / MIB
+        for build in ("ik-2025-05", "2025-05")
+    )
+    assert fork == 2196
+    assert other == 61 * 128 * (192 + 128) * 2 * 32768 / MIB
+
+
 def test_a_checkpoint_on_a_gpu() -> None:
     """Llama-3.1-8B-Instruct in vLLM 0.6.4 on an RTX 3090."""
     gpu = VllmGpu(int(23.58 * GIB), name="NVIDIA GeForce RTX 3090")

@@ -5,8 +5,8 @@
     estimate_vllm(config, "AWQ", VllmSettings(8192, tensor_parallel=2), VllmGpu(24 * GIB)).max_context
 
 A description is the object of a ``config.json``, the keys of a GGUF header (``general.architecture`` …), or facts by
-the words of ``FACTS``, as a load log tells them. What is unknown of it counts as its upper bound, with a doubt that says
-so.
+the words of ``FACTS``, as a load log tells them. What is unknown of it counts as its upper bound, with a doubt that
+says so.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any, Final
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_quantization import target_of_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import FORK_PREFIX
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.published_weights import published_weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import GGUF, SAFETENSORS
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import with_tower
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision_tower import tower_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm import VllmAllocation, allocate_vllm
@@ -61,11 +62,14 @@ def estimate_llama(
 ) -> Allocation:
     """Return what llama.cpp allocates on ``gpus`` GPUs (0: the CPU alone) and in RAM.
 
-    ``settings.context`` is that of one sequence, ``settings.build`` the month of its sources (``2024-05``).
+    ``settings.context`` is that of one sequence, ``settings.build`` the month of its sources (``2024-05``, of the
+    ik_llama.cpp fork ``ik-2025-05``).
     ``file_bytes``, where known, tells a publisher's own mix from llama.cpp's of the same name. Raises ModelError for a
     description or a target that makes no sense.
     """
     shape = shape_of(model, gguf=True)
+    if settings.build.startswith(FORK_PREFIX):
+        shape = replace(shape, layers=tuple(_latent(layer) for layer in shape.layers))
     return allocate(shape, weights_of(shape, target, file_bytes), settings, gpus)
 
 
@@ -103,6 +107,14 @@ def plain_target(text: str) -> str:
     words = _SIZES.sub(lambda found: f"_{found[1][0].upper()}", words)
     plain = re.split(r" - |\s|\(", words)[0].upper()
     return "Q2_K" if plain == "Q2_K_M" else plain
+
+
+def _latent(layer: Layer) -> Layer:
+    """Return a layer as ik_llama.cpp caches it: one latent row, whatever form the file has (``-mla 3``)."""
+    attention = layer.attention
+    if attention is None or not attention.kv_lora_rank:
+        return layer
+    return replace(layer, attention=replace(attention, kind=LATENT, kv_heads=1))
 
 
 def _header(facts: Mapping[str, Any]) -> dict[str, Any]:
