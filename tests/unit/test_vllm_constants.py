@@ -118,4 +118,6 @@ def test_a_gpu_is_completed_by_its_name() -> None:
     assert VllmGpu(1, name="NVIDIA L40S").completed().processors == 142
     assert VllmGpu(1, name="NVIDIA L4").completed().processors == 58
     assert VllmGpu(1, name="?", compute_capability=(7, 5)).completed().compute_capability == (7, 5)
+    assert VllmGpu(1, name="NVIDIA GeForce RTX 2080 Ti").completed().compute_capability == (7, 5)
+    assert VllmGpu(1, name="RTX 3060, 12 GiB").completed().compute_capability == (8, 6)
     assert VllmGpu(1).completed().compute_capability == (0, 0)

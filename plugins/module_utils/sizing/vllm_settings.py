@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import matching_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_constants import CURRENT, Version, book, version
 
 SERVER: Final = "server"
@@ -62,7 +64,15 @@ class VllmGpu:
         name = self.name.lower()
         known = next((entry for entry in _KNOWN if entry[0] in name), ("", (0, 0), _MOST_PROCESSORS))
         capability = self.compute_capability if self.compute_capability > (0, 0) else known[1]
+        if capability == (0, 0):
+            capability = _capability_in_table(self.name)
         return replace(self, compute_capability=capability, processors=self.processors or known[2])
+
+
+@cache
+def _capability_in_table(name: str) -> tuple[int, int]:
+    """Return the compute capability of the GPUs that a name fits, the oldest of several, or (0, 0)."""
+    return min((spec.capability for spec in matching_gpus(name.split(",")[0])), default=(0, 0))
 
 
 @dataclass(frozen=True)
