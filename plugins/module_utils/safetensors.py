@@ -16,11 +16,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.model_error import Mo
 MAX_HEADER = 25 * 10**6  # as the hub's own client (SAFETENSORS_MAX_HEADER_LENGTH)
 MAX_JSON = 32 * MIB
 # What JSON may hold before it is parsed: some small texts take up many times their size in memory.
-MAX_MARKS = {b"{": 100_000, b"[": 200_000, b":": 500_000, b",": 1_000_000}
+MAX_MARKS = {b"{": 80_000, b"[": 200_000, b":": 500_000, b",": 1_000_000, b'"': 1_400_000}
+MAX_WIDE = 8 * MIB  # of a text with other than ASCII characters, each of which Python may store in 4 bytes
 MAX_DIMENSIONS = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoredTensor:
     """One tensor of a checkpoint."""
 
@@ -81,6 +82,8 @@ def read_json_object(text: bytes, name: str) -> dict[str, Any]:
         raise _invalid(
             name, f"it has {len(text)} bytes of JSON" + (f" full of {too_many.decode()}" if too_many else "")
         )
+    if len(text) > MAX_WIDE and (not text.isascii() or b"\\u" in text):
+        raise _invalid(name, f"it has {len(text)} bytes of JSON with other than ASCII characters")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -113,7 +116,7 @@ def _tensors(entries: dict[str, Any], data_size: int, name: str) -> tuple[Stored
 
 def _counts(values: Any) -> tuple[int, ...] | None:
     """Return a list of whole numbers from 0 on, else None."""
-    if isinstance(values, list) and all(type(value) is int and value >= 0 for value in values):
+    if isinstance(values, list) and set(map(type, values)) <= {int} and min(values, default=0) >= 0:
         return tuple(values)
     return None
 
