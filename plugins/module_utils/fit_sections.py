@@ -17,7 +17,15 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import S
 
 NAMES = ("memory", "placement", "context", "parallel", "largest", "speed", "host_memory", "alternatives", "doubts")
 
-_PARTS = ("weights_bytes", "kv_cache_bytes", "recurrent_bytes", "compute_bytes", "output_bytes", "overhead_bytes")
+_PARTS = (
+    "weights_bytes",
+    "kv_cache_bytes",
+    "recurrent_bytes",
+    "compute_bytes",
+    "output_bytes",
+    "overhead_bytes",
+    "droppable_bytes",
+)
 
 
 def sections(

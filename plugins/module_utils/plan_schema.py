@@ -39,6 +39,7 @@ _PARTS: Section = {
     "compute_bytes": Field((int,), "Buffers of the computation."),
     "output_bytes": Field((int,), "Logits handed back."),
     "overhead_bytes": Field((int,), "What the engine's log does not count: the process, the context of a GPU."),
+    "droppable_bytes": Field((int,), "Of the weights: pages of a mapped file that nothing reads again once copied."),
 }
 
 _SPEED: Section = {
@@ -86,7 +87,7 @@ PLAN: Section = {
     "model": Field((dict, _NONE), "The result of model_info, without its findings."),
     "memory": {
         **_PARTS,
-        "total_bytes": Field((int,), "The sum of these, on all devices."),
+        "total_bytes": Field((int,), "The sum of these, without the droppable, on all devices."),
         "ram_need_bytes": Field((int,), "The part that is in RAM."),
         "vram_need_bytes": Field((int,), "The part that is on GPUs."),
         "devices": Field(

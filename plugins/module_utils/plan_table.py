@@ -154,8 +154,14 @@ def _memory(plan: Record) -> Iterator[Row]:
     columns = [column for column in _COLUMNS if column[0] != "state" or record.integer(memory, "recurrent_bytes")]
     yield "device", "".join(f"{title:>{_CELL}}" for title, _ in columns)
     for device in record.sections(memory, "devices"):
-        cells = (format_gib(sum(record.integer(device, key) for key in keys)) for _, keys in columns)
+        cells = (format_gib(_sum(device, keys)) for _, keys in columns)
         yield _device(record.text(device, "name")), "".join(f"{cell:>{_CELL}}" for cell in cells)
+
+
+def _sum(device: Record, keys: tuple[str, ...]) -> int:
+    """Return the sum of a column; what the kernel may drop is not shown as weights, since it is not needed."""
+    droppable = record.integer(device, "droppable_bytes") if "weights_bytes" in keys else 0
+    return sum(record.integer(device, key) for key in keys) - droppable
 
 
 def _device(name: str) -> str:

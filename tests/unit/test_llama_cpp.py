@@ -148,6 +148,18 @@ def test_what_is_reordered_for_the_cpu_lies_in_ram_twice_while_the_file_is_mappe
     assert (mapped, read, beside_a_gpu) == (82, 42, 42)
 
 
+def test_the_pages_of_a_file_that_were_copied_are_not_needed_unless_they_are_locked() -> None:
+    shape = dense(4, 8, 8, 64)
+    held = Weights(MIB, MIB, MIB, 0, (LayerWeights(10 * MIB),) * 4, repacked_bytes=40 * MIB)
+    mapped, read, locked = (
+        allocate(shape, held, LlamaSettings(512, load_path=path, gpu_layers=0), 0).host
+        for path in ("mmap", "none", "mlock")
+    )
+
+    assert mapped.total_bytes == read.total_bytes == locked.total_bytes - 40 * MIB
+    assert mapped.logged_bytes == locked.logged_bytes
+
+
 @dataclass(frozen=True)
 class Stored:
     """A tensor of a file."""

@@ -11,7 +11,8 @@ HOST = "host"
 @dataclass(frozen=True)
 class DeviceBytes:
     """Bytes on one device, by what they are for. ``overhead_bytes`` is what the engine's own log does not count:
-    the CUDA context, libraries, the process."""
+    the CUDA context, libraries, the process. ``droppable_bytes`` are pages of a mapped file that the
+    kernel may drop, counted in the weights."""
 
     name: str
     weights_bytes: int = 0
@@ -20,6 +21,7 @@ class DeviceBytes:
     compute_bytes: int = 0
     output_bytes: int = 0  # logits and embeddings handed back
     overhead_bytes: int = 0
+    droppable_bytes: int = 0
 
     @property
     def logged_bytes(self) -> int:
@@ -29,8 +31,8 @@ class DeviceBytes:
 
     @property
     def total_bytes(self) -> int:
-        """Everything on the device."""
-        return self.logged_bytes + self.overhead_bytes
+        """Everything that has to be on the device at once."""
+        return self.logged_bytes + self.overhead_bytes - self.droppable_bytes
 
 
 @dataclass(frozen=True)

@@ -269,16 +269,17 @@ def _host(plan: _Plan) -> DeviceBytes:
     overhead = value(settings.build, "process") + value(settings.build, "vocabulary_entry") * shape.vocab_size
     overhead += value(settings.build, "cuda_host") if plan.gpus else 0
     layers_bytes = sums.layer_bytes(0, span.last, draft=settings.draft)
-    if not plan.gpus and settings.load_path in ("mmap", "mlock"):
-        layers_bytes += plan.weights.repacked_bytes
+    twice = 0 if plan.gpus or settings.load_path not in ("mmap", "mlock") else plan.weights.repacked_bytes
     return DeviceBytes(
         HOST,
-        weights_bytes=plan.weights.input_bytes + layers_bytes + experts + output,
+        weights_bytes=plan.weights.input_bytes + layers_bytes + experts + output + twice,
         kv_cache_bytes=kv,
         recurrent_bytes=recurrent,
         compute_bytes=compute,
         output_bytes=shape.vocab_size * settings.parallel * 4,
         overhead_bytes=overhead,
+        # Nothing reads the file's pages again once their copy is made, so the kernel may drop them, unless locked.
+        droppable_bytes=twice if settings.load_path == "mmap" else 0,
     )
 
 

@@ -74,7 +74,7 @@ def planned_allocation(memory: Mapping[str, Any]) -> Allocation:
     rows = [
         DeviceBytes(
             record.text(entry, "name", HOST),
-            *(record.integer(entry, part) for part in (*PARTS, "overhead_bytes")),
+            *(record.integer(entry, part) for part in (*PARTS, "overhead_bytes", "droppable_bytes")),
         )
         for entry in record.sections(memory, "devices")
     ]
