@@ -54,6 +54,25 @@ def test_the_fork_caches_latent_rows_of_any_file() -> None:
     assert other == 61 * 128 * (192 + 128) * 2 * 32768 / MIB
 
 
+def test_positions_that_are_learned_are_looked_up_in_ram_beside_the_tokens() -> None:
+    """StarCoder 15B, October 2024, 2048 tokens: 28.01 MiB in RAM are two tables' rows and the mask."""
+    facts = {"name": "starcoder", "layers": 40, "hidden": 6144, "heads": 48, "kv_heads": 1, "ffn": 24576}
+    settings = LlamaSettings(context=2048, flash_attention=False, build="2024-10")
+    found = estimate_llama({**facts, "vocab": 49152, "context": 8192}, "Q5_K_M", settings)
+    assert found.host.compute_bytes / MIB == pytest.approx(28.01, abs=0.05)
+    assert found.host.weights_bytes / MIB == pytest.approx(390.00, abs=0.01)
+    assert found.gpus[0].weights_bytes / MIB == pytest.approx(10769.63, abs=0.02)
+
+
+def test_older_builds_copied_the_parts_of_fused_projections() -> None:
+    """Phi-3-mini on a CPU, December 2024, 2048 tokens: 168.01 MiB."""
+    facts = {"name": "phi3", "layers": 32, "hidden": 3072, "heads": 32, "kv_heads": 32, "ffn": 8192, "vocab": 32064}
+    settings = LlamaSettings(context=2048, flash_attention=False, build="2024-12")
+    found = estimate_llama({**facts, "swa_window": 2047}, "Q4_K_M", settings, gpus=0)
+    assert found.host.compute_bytes / MIB == pytest.approx(168.01, abs=0.05)
+    assert found.host.weights_bytes / MIB == pytest.approx(2281.66, abs=0.01)
+
+
 def test_a_checkpoint_on_a_gpu() -> None:
     """Llama-3.1-8B-Instruct in vLLM 0.6.4 on an RTX 3090."""
     gpu = VllmGpu(int(23.58 * GIB), name="NVIDIA GeForce RTX 3090")

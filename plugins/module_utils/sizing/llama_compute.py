@@ -16,6 +16,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_g
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import value
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import Arena, Block
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_style import style_of
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import Cells, Kinds
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph import Graph
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_graph_state import recur
@@ -202,7 +203,8 @@ def _beside(shape: Shape, place: Place, settings: LlamaSettings, hidden: int) ->
     """Return what stays all the time, or was there in older builds alone."""
     extra = 0 if value(settings.build, "logits_by_sequence") else hidden  # as no older build could be traced
     if shape.architecture in llama_graph.FUSED_QKV and not value(settings.build, "fused_gate"):
-        extra += 2 * hidden  # its parts were copied out
+        wide = llama_graph.projected_width(shape.layers) * hidden // max(shape.embedding_length, 1)
+        extra += max(2 * hidden, wide)  # its parts were copied out
     extra += hidden if settings.draft and place.output else 0  # the last hidden state, which the drafts start from
     extra += place.slices + UNTRACED.get(shape.architecture, 0) * hidden // 4
     if any(layer.recurrent is not None and layer.recurrent.kind == "mamba2" for layer in shape.layers[:1]):
@@ -390,4 +392,6 @@ def host_bytes(shape: Shape, kinds: Kinds, settings: LlamaSettings, cells: Cells
     reads, window = _reads(place, _known_of(kinds)), cells.window // cells.streams
     inputs = input_bytes(graph, settings, window, reads, kinds.value_row, place)
     inputs += hidden * value(settings.build, "input_embeddings")
+    if style_of(shape.architecture).learned_positions:
+        hidden *= 2  # rows of the second table
     return inputs * (PIPELINE_COPIES if place.pipelined else 1) + hidden + place.slices

@@ -7,6 +7,7 @@ tensor, so it is not here; one that reads a view never works in place.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import Arena, Block
@@ -371,3 +372,13 @@ def _experts(graph: Graph, network: FeedForward, norm: Block) -> Block:
     if shared:
         graph.free(_dense(graph, shared, network.gated, norm))
     return out
+
+
+def projected_width(layers: Iterable[Layer]) -> int:
+    """Return how many queries, keys and values the widest layer makes of one token."""
+    widths = [
+        attention.heads * attention.head_dim_k + attention.kv_heads * (attention.head_dim_k + attention.head_dim_v)
+        for attention in {layer.attention for layer in layers}
+        if attention is not None
+    ]
+    return max(widths, default=0)
