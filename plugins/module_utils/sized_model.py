@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.model_facts import ModelFacts
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape_bound import bounded
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape_bound import bounded, bounded_weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes, Variant
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
 
@@ -35,7 +35,7 @@ class SizedModel:
         facts = ModelFacts.from_facts(model)
         sizes = ModelSizes(
             shape=bounded(Shape.from_facts(record.section(model, "shape"))),
-            weights=Weights.from_facts(record.section(model, "weights")),
+            weights=bounded_weights(Weights.from_facts(record.section(model, "weights"))),
             model_format=facts.format,
             quantization=facts.quantization,
             variants=_variants(model),

@@ -12,7 +12,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
     Recurrent,
     Shape,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape_bound import MOST_KINDS, bounded
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape_bound import (
+    MOST_KINDS,
+    bounded,
+    bounded_weights,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
 
 from tests.unit import hosts
 
@@ -53,3 +58,18 @@ def test_a_plan_says_that_it_is_an_upper_bound() -> None:
 
     assert "1000 kinds of layers" in plan["doubts"][0]
     assert "model.upper_bound" in [finding["code"] for finding in plan["findings"]]
+
+
+def test_layers_that_all_weigh_something_else_count_as_the_heaviest() -> None:
+    layers = tuple(LayerWeights(number, 2000 - number) for number in range(MOST_KINDS + 1))
+    weights = bounded_weights(Weights(1, 1, 1, 1, layers))
+
+    assert set(weights.layers) == {LayerWeights(MOST_KINDS, 2000)}
+    assert len(weights.layers) == len(layers)
+    assert not weights.exact
+
+
+def test_weights_of_published_models_are_left_alone() -> None:
+    weights = Weights(1, 1, 1, 1, tuple(LayerWeights(number) for number in range(MOST_KINDS)))
+
+    assert bounded_weights(weights) is weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,9 @@ class LayerClasses:
     def counted(self, stage: Sequence[int]) -> Iterator[tuple[Layer, LayerWeights, int]]:
         """Yield each class with how many layers of a stage (a range of layers) are of it."""
         members = self.numbers[stage[0] : stage[-1] + 1] if stage else ()
-        for number, (layer, stored) in enumerate(self.classes):
-            count = members.count(number)
-            if count:
-                yield layer, stored, count
+        for number, count in Counter(members).items():
+            layer, stored = self.classes[number]
+            yield layer, stored, count
 
 
 def classes_of(shape: Shape, weights: Weights) -> LayerClasses:

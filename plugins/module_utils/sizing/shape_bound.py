@@ -1,4 +1,4 @@
-"""A shape with no more kinds of layers than models have: a header that names a thousand would cost minutes to size."""
+"""A model with no more kinds of layers than models have: a header that names a thousand would cost minutes to size."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import FULL, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
 
 MOST_KINDS = 128
 """Models whose layers all differ in their heads have as many kinds as layers: some tens."""
+
+_WEIGHTS = ("split_bytes", "replicated_bytes", "expert_bytes")
 
 T = TypeVar("T")
 
@@ -32,6 +35,20 @@ def bounded(shape: Shape) -> Shape:
         layers=(largest,) * len(shape.layers),
         draft_layers=(largest,) * len(shape.draft_layers),
         doubts=(*shape.doubts, doubt),
+    )
+
+
+def bounded_weights(weights: Weights) -> Weights:
+    """Return the weights, or with layers that all weigh as much as the heaviest, part by part: an upper bound."""
+    if len({*weights.layers, *weights.draft_layers}) <= MOST_KINDS:
+        return weights
+    layers = (*weights.layers, *weights.draft_layers)
+    heaviest = LayerWeights(*(max(getattr(layer, part) for layer in layers) for part in _WEIGHTS))
+    return replace(
+        weights,
+        layers=(heaviest,) * len(weights.layers),
+        draft_layers=(heaviest,) * len(weights.draft_layers),
+        exact=False,
     )
 
 
