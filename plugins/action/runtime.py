@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_store import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.runtime_store import (
     RuntimeStoreError,
     recorded_sha256,
     sha256,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils import what_if
+from ansible_collections.llmhost.core.plugins.module_utils.plan import what_if
 
 DOCUMENTATION = r"""
 name: comparison

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmhost.core.plugins.module_utils.egress import EgressError, environment
+from ansible_collections.llmhost.core.plugins.module_utils.service.egress import EgressError, environment
 
 DOCUMENTATION = r"""
 name: egress_environment

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import HardwareError, parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import HardwareError, parse_hardware
 
 DOCUMENTATION = r"""
 name: hardware

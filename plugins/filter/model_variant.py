@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmhost.core.plugins.module_utils.variant_choice import choose_variant
+from ansible_collections.llmhost.core.plugins.module_utils.plan.variant_choice import choose_variant
 
 DOCUMENTATION = r"""
 name: model_variant

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmhost.core.plugins.module_utils import planner
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
 
 DOCUMENTATION = r"""
 name: plan
@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The plan; C(plugins/module_utils/plan_schema.py) names every field and its meaning.
+  description: The plan; C(plugins/module_utils/plan/plan_schema.py) names every field and its meaning.
   type: dict
 """
 

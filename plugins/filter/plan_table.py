@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmhost.core.plugins.module_utils import plan_table as table
+from ansible_collections.llmhost.core.plugins.module_utils.plan import plan_table as table
 
 DOCUMENTATION = r"""
 name: plan_table

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.llmhost.core.plugins.module_utils.exec_line import systemd_exec as write_line
+from ansible_collections.llmhost.core.plugins.module_utils.service.exec_line import systemd_exec as write_line
 
 DOCUMENTATION = r"""
 name: systemd_exec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.what_if import plan_all
+from ansible_collections.llmhost.core.plugins.module_utils.plan.what_if import plan_all
 
 DOCUMENTATION = r"""
 name: what_if

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.api_key import ApiKey, ApiKeyError
+from ansible_collections.llmhost.core.plugins.module_utils.service.api_key import ApiKey, ApiKeyError
 
 DOCUMENTATION = r"""
 module: api_key

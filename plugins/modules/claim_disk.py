@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.claim import Claim, RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.command import run_command
-from ansible_collections.llmhost.core.plugins.module_utils.disks import read_disk
+from ansible_collections.llmhost.core.plugins.module_utils.host.disks import read_disk
 from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedError, hold
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.storage import Host, MissingToolError, Storage
+from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import Claim, RefusedError
+from ansible_collections.llmhost.core.plugins.module_utils.storage.storage import Host, MissingToolError, Storage
 
 DOCUMENTATION = r"""
 module: claim_disk

@@ -6,12 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.certificates import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.certificates import (
     CertificateError,
     TrustStore,
     certificates_from_files,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.egress import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.egress import (
     EgressError,
     Proxy,
     environment,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmhost.core.plugins.module_utils.command import run_command
-from ansible_collections.llmhost.core.plugins.module_utils.host import read_host
+from ansible_collections.llmhost.core.plugins.module_utils.host.host import read_host
 
 
 def main() -> None:

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.job import Job
-from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit, UnitError
+from ansible_collections.llmhost.core.plugins.module_utils.service.job import Job
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit, UnitError
 
 DOCUMENTATION = r"""
 module: job

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.egress import EgressError, Proxy
-from ansible_collections.llmhost.core.plugins.module_utils.http_range import HttpClient
-from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.model_query import ModelQuery
+from ansible_collections.llmhost.core.plugins.module_utils.model.http_range import HttpClient
+from ansible_collections.llmhost.core.plugins.module_utils.model.hub import Hub
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_query import ModelQuery
+from ansible_collections.llmhost.core.plugins.module_utils.service.egress import EgressError, Proxy
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "model": {"type": "str", "required": True},

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.published_model import PublishedModels, PublishError
+from ansible_collections.llmhost.core.plugins.module_utils.service.published_model import PublishedModels, PublishError
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
 
 DOCUMENTATION = r"""

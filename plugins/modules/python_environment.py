@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedError, hold
-from ansible_collections.llmhost.core.plugins.module_utils.python_environment import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.python_environment import (
     EnvironmentFailedError,
     PythonEnvironment,
 )

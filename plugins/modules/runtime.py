@@ -8,7 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_store import RuntimeStore, RuntimeStoreError, verify
+from ansible_collections.llmhost.core.plugins.module_utils.service.runtime_store import (
+    RuntimeStore,
+    RuntimeStoreError,
+    verify,
+)
 
 DOCUMENTATION = r"""
 module: runtime

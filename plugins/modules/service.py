@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.service import Service
+from ansible_collections.llmhost.core.plugins.module_utils.service.service import Service
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit, UnitError
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit, UnitError
 
 DOCUMENTATION = r"""
 module: service

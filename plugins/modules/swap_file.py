@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.claim import RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedError, hold
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.swap import Host, Swap, SwapPlan
+from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swap import Host, Swap, SwapPlan
 
 DOCUMENTATION = r"""
 module: swap_file

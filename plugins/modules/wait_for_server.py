@@ -8,8 +8,8 @@ from __future__ import annotations
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.server_wait import ServerError, ServerWait
-from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit
+from ansible_collections.llmhost.core.plugins.module_utils.service.server_wait import ServerError, ServerWait
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit
 
 DOCUMENTATION = r"""
 module: wait_for_server

@@ -7,7 +7,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.llmhost.core.plugins.module_utils.progress import Progress, ProgressMeter
+from ansible_collections.llmhost.core.plugins.module_utils.service.progress import Progress, ProgressMeter
 
 display = Display()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_log, vllm_log
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp import llama_log
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation
+from ansible_collections.llmhost.core.plugins.module_utils.vllm import vllm_log
 
 from tests.acceptance.target import Target
 

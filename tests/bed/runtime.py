@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_plan import VERSION, archive_name, cmake_options
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import VERSION, archive_name, cmake_options
 
 from tests.tools.bed import CACHE, CHECKOUT, Bed
 

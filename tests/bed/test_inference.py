@@ -20,8 +20,8 @@ from typing import Any
 
 import openai
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_plan import (
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import (
     PROVIDER,
     VERSION,
     archive_name,

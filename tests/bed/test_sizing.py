@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings, allocate
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_log import parse_llama_log
+from ansible_collections.llmhost.core.plugins.module_utils.model.byte_source import LocalFile
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_log import parse_llama_log
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import TOTAL, Row, compare, table
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.tensor_groups import weights_from_gguf
+from ansible_collections.llmhost.core.plugins.module_utils.weights.tensor_groups import weights_from_gguf
 
 from tests.bed.runtime import archive
 from tests.tools.architectures import SMALL, write

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from statistics import median
 
-from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
-from ansible_collections.llmhost.core.plugins.module_utils.http_range import HttpClient
-from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
+from ansible_collections.llmhost.core.plugins.module_utils.model.byte_source import LocalFile
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.model.http_range import HttpClient
+from ansible_collections.llmhost.core.plugins.module_utils.model.hub import Hub
 
 from tests.tools.large_header import HEADERS
 from tests.tools.loopback_hub import LoopbackHub

@@ -17,10 +17,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils import planner
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
+from ansible_collections.llmhost.core.plugins.module_utils.shape.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 
 Facts = dict[str, Any]
 

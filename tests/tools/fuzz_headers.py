@@ -21,10 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
-from ansible_collections.llmhost.core.plugins.module_utils.model import Model, ModelFile
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.safetensors import SafetensorsHeader, read_json_object
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.model.model import Model, ModelFile
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.safetensors import SafetensorsHeader, read_json_object
 
 from tests.tools import make_model
 from tests.tools.architectures import SMALL, write_sparse
@@ -54,7 +54,7 @@ def cases() -> list[Case]:
             with path.open("rb") as file:
                 head = file.read(min(size, 2**22))
             header = GgufHeader.from_source(MemorySource(head, size=size))
-            found.append(("gguf", header.data, size))
+            found.append(("gguf", bytes(header.data), size))
         [path] = make_model.write_safetensors(Path(folder), make_model.PRESETS["tiny"])
         data = path.read_bytes()
         found.append(("safetensors", data[: 8 + int.from_bytes(data[:8], "little")], len(data)))

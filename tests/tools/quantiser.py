@@ -19,10 +19,10 @@ from typing import Any
 
 import gguf
 import numpy as np
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_mix import BASES, unquantised_type
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.model_tensors import ModelTensors
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.tensor import ModelTensor
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.gguf_mix import BASES, unquantised_type
+from ansible_collections.llmhost.core.plugins.module_utils.weights.model_tensors import ModelTensors
+from ansible_collections.llmhost.core.plugins.module_utils.weights.tensor import ModelTensor
 
 from tests.unit import known_shapes as known
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import find_gpu
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings, allocate
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import MAX_LAYERS, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation, DeviceBytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import find_gpu
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import MAX_LAYERS, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 from tests.tools.sizing_cases import Case
 from tests.tools.sizing_figures import (

@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.shape.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_shape import shape_from_gguf
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import FULL, LATENT, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import FULL, LATENT, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import with_tower
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision_tower import tower_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.vision import with_tower
+from ansible_collections.llmhost.core.plugins.module_utils.weights.vision_tower import tower_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 
 from tests.tools.sizing_cases import FORK, VLLM, Case, read_configs
 

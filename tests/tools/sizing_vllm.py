@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm import VllmAllocation, allocate_vllm
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm import VllmAllocation, allocate_vllm
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import VllmGpu, VllmSettings
 
 from tests.tools.sizing_cases import Case
 from tests.tools.sizing_figures import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, FeedForward, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Attention, FeedForward, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 GIB = 2**30
 Facts = dict[str, Any]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import Gpu
-from ansible_collections.llmhost.core.plugins.module_utils.host_room import gpu_room, usable_ram
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import find_gpu
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import find_gpu
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import Gpu
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import gpu_room, usable_ram
+from ansible_collections.llmhost.core.plugins.module_utils.shape.config_shape import shape_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes, Variant
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 
 GIB = 1 << 30
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     LATENT,
     Attention,
     FeedForward,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.host_room import Catalogue, usable_ram
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import Catalogue, usable_ram
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem, Way, quality_loss, ways
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, FITS, Want
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room

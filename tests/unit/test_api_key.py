@@ -8,7 +8,7 @@ import pwd
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.api_key import KEY, ApiKey, ApiKeyError
+from ansible_collections.llmhost.core.plugins.module_utils.service.api_key import KEY, ApiKey, ApiKeyError
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 GROUP = grp.getgrgid(os.getgid()).gr_name

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_store import RuntimeStore, verify
+from ansible_collections.llmhost.core.plugins.module_utils.service.runtime_store import RuntimeStore, verify
 
 FILES = Path(__file__).parents[2] / "roles/inference/files/llama_cpp"
 ARCHIVE = "llama_cpp-1.0-jammy-x86_64-cpu-0123456789ab"

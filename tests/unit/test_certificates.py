@@ -6,7 +6,7 @@ import ssl
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.certificates import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.certificates import (
     CertificateError,
     TrustStore,
     certificates_from_files,

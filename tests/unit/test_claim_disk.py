@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.claim import (
+from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
+from ansible_collections.llmhost.core.plugins.module_utils.host.disks import Disk
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice
+from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
+from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import (
     Claim,
     Decision,
     Identity,
@@ -19,12 +23,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.claim import (
     RefusedError,
     decide,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
-from ansible_collections.llmhost.core.plugins.module_utils.disks import Disk
-from ansible_collections.llmhost.core.plugins.module_utils.lsblk import BlockDevice
-from ansible_collections.llmhost.core.plugins.module_utils.mountpoint import unseal
-from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.storage import Host, MissingToolError, Storage
+from ansible_collections.llmhost.core.plugins.module_utils.storage.mountpoint import unseal
+from ansible_collections.llmhost.core.plugins.module_utils.storage.storage import Host, MissingToolError, Storage
 
 UUID = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"

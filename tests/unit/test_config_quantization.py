@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_quantization import target_of_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import SAFETENSORS, Target
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.config_quantization import target_of_config
+from ansible_collections.llmhost.core.plugins.module_utils.weights.quantization_target import SAFETENSORS, Target
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_families import DRAFTS_IN_GGUF, FAMILIES
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_names import (
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.shape.config_families import DRAFTS_IN_GGUF, FAMILIES
+from ansible_collections.llmhost.core.plugins.module_utils.shape.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_names import (
     ARCHITECTURES,
     DRAFT_IN_CACHE,
     WITHOUT_CACHE,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_recurrent import HYBRID, PURE
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_window import WINDOWED
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import MAX_LAYERS, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_recurrent import HYBRID, PURE
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_window import WINDOWED
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import MAX_LAYERS, Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

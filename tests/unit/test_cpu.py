@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.cpu import Cpu, count_usable
+from ansible_collections.llmhost.core.plugins.module_utils.host.cpu import Cpu, count_usable
 
 from tests.unit.machine import Machine
 

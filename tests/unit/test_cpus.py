@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.cpus import CPUS, CpuSpec, find_cpu
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.cpus import CPUS, CpuSpec, find_cpu
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
 
 GB = 10**9
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
-from ansible_collections.llmhost.core.plugins.module_utils.disks import Disk, read_disk, read_disks
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
-from ansible_collections.llmhost.core.plugins.module_utils.lsblk import list_block_devices
-from ansible_collections.llmhost.core.plugins.module_utils.signatures import (
+from ansible_collections.llmhost.core.plugins.module_utils.host.disks import Disk, read_disk, read_disks
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import list_block_devices
+from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import (
     Look,
     erase_samples,
     look_exclusively,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.llmhost.core.plugins.filter.egress_environment import FilterModule
-from ansible_collections.llmhost.core.plugins.module_utils.egress import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.egress import (
     BUNDLE,
     EgressError,
     Proxy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sizing import engine_constants
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp import engine_constants
 
 
 @pytest.mark.parametrize(

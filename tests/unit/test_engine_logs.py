@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_log import (
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_log import (
     Cache,
     device_name,
     parse_fit_params,
     parse_llama_log,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_log import (
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_log import (
     FIGURES,
     Failure,
     Rank,

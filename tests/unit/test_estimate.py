@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.estimate import (
     estimate_llama,
@@ -13,8 +14,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.estimate impor
     plain_target,
     shape_of,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import VllmGpu, VllmSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.exec_line import systemd_exec, systemd_word
+from ansible_collections.llmhost.core.plugins.module_utils.service.exec_line import systemd_exec, systemd_word
 from hypothesis import example, given
 from hypothesis import strategies as st
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.filesystems import is_rotational, read_filesystems
-from ansible_collections.llmhost.core.plugins.module_utils.lsblk import BlockDevice
+from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems import is_rotational, read_filesystems
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice
 
 from tests.unit.machine import Machine, block_device
 

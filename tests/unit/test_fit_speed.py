@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.host_room import room_of_host
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.ram_speed import ram_speed
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import room_of_host
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Attention, FeedForward, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import HOST, Allocation, DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import FITS, OFFLOAD, Fit
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit_speed import TOKENS_BEFORE, expected_speed
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, FeedForward, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 GB = 10**9
 

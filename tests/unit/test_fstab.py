@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.fstab import Entry, Fstab
+from ansible_collections.llmhost.core.plugins.module_utils.storage.fstab import Entry, Fstab
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.ggml_arena import ALIGNMENT, Arena, Block
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.ggml_arena import ALIGNMENT, Arena, Block
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,9 +11,9 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader, SkippedArray
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.tensor_type import TENSOR_TYPES
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader, SkippedArray
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.tensor_type import TENSOR_TYPES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -189,7 +189,7 @@ def test_absurd_numbers_are_refused_without_being_believed(case: str) -> None:
 
 def test_a_header_without_end_is_given_up_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     # Zeros without end are a list of empty strings.
-    from ansible_collections.llmhost.core.plugins.module_utils import byte_source
+    from ansible_collections.llmhost.core.plugins.module_utils.model import byte_source
 
     monkeypatch.setattr(byte_source.Prefix, "LIMIT", 2**23)
     assert code_of(array(8, 2**21), size=2**41) == "model.invalid"

@@ -8,12 +8,12 @@ from typing import Any
 
 import gguf
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader, SkippedArray
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_names import unknown_keys
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import MAX_LAYERS, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.model.byte_source import LocalFile
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader, SkippedArray
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_names import unknown_keys
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_shape import shape_from_gguf
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import MAX_LAYERS, Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

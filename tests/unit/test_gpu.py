@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.gpu import read_gpus
-from ansible_collections.llmhost.core.plugins.module_utils.gpu_ids import GPU_MODELS
-from ansible_collections.llmhost.core.plugins.module_utils.pcie import PcieLink, parse_speed
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import read_gpus
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS
+from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink, parse_speed
 
 from tests.unit.machine import Machine
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.gpu_ids import GPU_MODELS, PCI_IDS
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GPUS, GpuSpec
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import (
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpu_table import GPUS, GpuSpec
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import (
     AmbiguousGpuError,
     find_gpu,
     gpu_of_facts,
@@ -15,6 +14,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import (
     short_name,
     usable_vram,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS, PCI_IDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.llmhost.core.plugins.filter.hardware import FilterModule, hardware
-from ansible_collections.llmhost.core.plugins.module_utils.host import read_host
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.requirements import check_platform
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.assumed_host import kernel_ram
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GPUS
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import short_name
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import HardwareError, parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.assumed_host import kernel_ram
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpu_table import GPUS
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import short_name
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import HardwareError, parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.host.host import read_host
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.requirements import check_platform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -20,10 +20,10 @@ WIDE = "\U0001f600"  # makes Python store each character of a text in 4 bytes
 
 READER = """
 import sys
-from ansible_collections.llmhost.core.plugins.module_utils.byte_source import LocalFile
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.safetensors import SafetensorsHeader
+from ansible_collections.llmhost.core.plugins.module_utils.model.byte_source import LocalFile
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.safetensors import SafetensorsHeader
 
 def highest():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024

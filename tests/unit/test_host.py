@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.llmhost.core.plugins.module_utils import (
+from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
+from ansible_collections.llmhost.core.plugins.module_utils.host import (
     capabilities,
     cgroup,
     cpu,
@@ -24,9 +25,8 @@ from ansible_collections.llmhost.core.plugins.module_utils import (
     sockets,
     system,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
-from ansible_collections.llmhost.core.plugins.module_utils.lsblk import LsblkError, parse_lsblk
-from ansible_collections.llmhost.core.plugins.module_utils.mounts import Mounts
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import LsblkError, parse_lsblk
+from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.egress import Proxy
-from ansible_collections.llmhost.core.plugins.module_utils.http_range import HttpClient, is_direct
-from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub, RemoteFile, Repository, checked_endpoint
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.http_range import HttpClient, is_direct
+from ansible_collections.llmhost.core.plugins.module_utils.model.hub import (
+    Hub,
+    RemoteFile,
+    Repository,
+    checked_endpoint,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.service.egress import Proxy
 
 from tests.tools.loopback_hub import LoopbackHub
 

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.http_range import HttpClient
-from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.http_range import HttpClient
+from ansible_collections.llmhost.core.plugins.module_utils.model.hub import Hub
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.llmhost.core.plugins.filter.runtime_builder import runtime_builder
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_plan import PROVIDER, SDIST_SHA256, VERSION
+from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import PROVIDER, SDIST_SHA256, VERSION
 
 ROLE = Path(__file__).parents[2] / "roles/inference"
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.job import Job
-from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit, UnitError, UnitState
+from ansible_collections.llmhost.core.plugins.module_utils.service.job import Job
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit, UnitError, UnitState
 
 RUNNING = "LoadState=loaded\nActiveState=activating\nSubState=start\nResult=success\n"
 DONE = "LoadState=loaded\nActiveState=inactive\nSubState=dead\nResult=success\n"

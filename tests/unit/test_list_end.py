@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils import gguf, list_end
-from ansible_collections.llmhost.core.plugins.module_utils.byte_source import MIB, Prefix
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import GgufHeader
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model import gguf, list_end
+from ansible_collections.llmhost.core.plugins.module_utils.model.byte_source import MIB, Prefix
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import GgufHeader
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

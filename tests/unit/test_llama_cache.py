@@ -6,10 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import caches, cells, kinds_of, row_bytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import LlamaSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cache import (
+    caches,
+    cells,
+    kinds_of,
+    row_bytes,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_settings import LlamaSettings
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     CHUNKED,
     LATENT,
     SLIDING,
@@ -18,6 +22,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
     Recurrent,
     Shape,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from hypothesis import given
 from hypothesis import strategies as st
 

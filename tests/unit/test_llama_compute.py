@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings, allocate
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_settings import RPC
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import DeviceBytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_settings import RPC
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "llama_cpp" / "fit_params.json"
 MODELS: list[dict[str, Any]] = json.loads(FIXTURE.read_text(encoding="utf-8"))["models"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings, allocate, spans
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_repack import repacked_bytes
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Attention, FeedForward, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate, spans
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_repack import repacked_bytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Attention, FeedForward, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings, allocate, spans
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, FITS, OFFLOAD, Fit, Want
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit_speed import expected_speed
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate, spans
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import solve

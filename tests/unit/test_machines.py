@@ -10,12 +10,12 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible_collections.llmhost.core.plugins.filter.machines import machines
-from ansible_collections.llmhost.core.plugins.module_utils.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.intent import read_intent
-from ansible_collections.llmhost.core.plugins.module_utils.requirements import check_platform, check_requirements
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.assumed_host import kernel_ram
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.machines import MACHINES, TIERS
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.assumed_host import kernel_ram
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.machines import MACHINES, TIERS
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import read_intent
+from ansible_collections.llmhost.core.plugins.module_utils.plan.requirements import check_platform, check_requirements
 
 GIB = 1 << 30
 INVENTORIES = Path(__file__).parents[2] / "inventories"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.cgroup import Limits, parse_membership, parse_quota
-from ansible_collections.llmhost.core.plugins.module_utils.memory import Memory, Swap, parse_meminfo, parse_swaps
+from ansible_collections.llmhost.core.plugins.module_utils.host.cgroup import Limits, parse_membership, parse_quota
+from ansible_collections.llmhost.core.plugins.module_utils.host.memory import Memory, Swap, parse_meminfo, parse_swaps
 
 from tests.unit.machine import Machine
 

@@ -12,12 +12,12 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.http_range import HttpClient
-from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.model_query import ModelQuery
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
+from ansible_collections.llmhost.core.plugins.module_utils.model.http_range import HttpClient
+from ansible_collections.llmhost.core.plugins.module_utils.model.hub import Hub
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_query import ModelQuery
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights
 from huggingface_hub import HfApi, parse_local_safetensors_file_metadata
 
 from tests.tools import make_model

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.llmhost.core.plugins.module_utils.hub import Hub
-from ansible_collections.llmhost.core.plugins.module_utils.model_query import ModelQuery
+from ansible_collections.llmhost.core.plugins.module_utils.model.hub import Hub
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_query import ModelQuery
 from ansible_collections.llmhost.core.plugins.modules import model_info
 
 from tests.tools import make_model

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.model_reference import ModelReference
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_reference import ModelReference
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.mounts import Mounts
+from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
 
 MOUNTINFO = """\
 29 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard

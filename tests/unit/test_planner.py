@@ -7,9 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils import planner
-from ansible_collections.llmhost.core.plugins.module_utils.plan_schema import problems
-from ansible_collections.llmhost.core.plugins.module_utils.plan_table import plan_table, summary
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_schema import problems
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_table import plan_table, summary
 
 from tests.unit import hosts
 from tests.unit.hosts import GIB, Facts

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils import planner
-from ansible_collections.llmhost.core.plugins.module_utils.intent import DEFAULTS
-from ansible_collections.llmhost.core.plugins.module_utils.plan_schema import problems
-from ansible_collections.llmhost.core.plugins.module_utils.plan_table import plan_table, summary
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
+from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import DEFAULTS
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_schema import problems
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_table import plan_table, summary
 from ansible_collections.llmhost.core.plugins.module_utils.size import parse_size
 from hypothesis import given, settings
 from hypothesis import strategies as st

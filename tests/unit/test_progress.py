@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.progress import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.progress import (
     Progress,
     ProgressMeter,
     duration,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.published_model import PublishedModels, PublishError
+from ansible_collections.llmhost.core.plugins.module_utils.service.published_model import PublishedModels, PublishError
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
 
 COMMIT = "c" * 40

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.published_weights import (
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.weights.published_weights import (
     nearest_target,
     published_weights,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
-from ansible_collections.llmhost.core.plugins.module_utils.python_environment import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.python_environment import (
     EnvironmentFailedError,
     PythonEnvironment,
 )

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.runtime_store import (
+from ansible_collections.llmhost.core.plugins.module_utils.service.runtime_store import (
     RuntimeStore,
     RuntimeStoreError,
     recorded_sha256,

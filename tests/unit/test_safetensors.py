@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.safetensors import SafetensorsHeader, weight_files
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.safetensors import SafetensorsHeader, weight_files
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.server import Answer, health, owner, resident_bytes
-from ansible_collections.llmhost.core.plugins.module_utils.server_wait import Probe, ServerError, ServerWait
-from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit
+from ansible_collections.llmhost.core.plugins.module_utils.service.server import Answer, health, owner, resident_bytes
+from ansible_collections.llmhost.core.plugins.module_utils.service.server_wait import Probe, ServerError, ServerWait
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit
 
 RUNNING = "LoadState=loaded\nActiveState=active\nSubState=running\nMainPID=7\nNRestarts=0\nResult=success\n"
 FAILED = "LoadState=loaded\nActiveState=failed\nSubState=failed\nResult=exit-code\nExecMainStatus=1\n"

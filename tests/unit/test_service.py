@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.service import DIGEST, Service, ServicePaths
-from ansible_collections.llmhost.core.plugins.module_utils.unit import SystemdUnit
+from ansible_collections.llmhost.core.plugins.module_utils.service.service import DIGEST, Service, ServicePaths
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit
 
 OLD, NEW = "[Service]\nExecStart=/bin/old\n", "[Service]\nExecStart=/bin/new\n"
 

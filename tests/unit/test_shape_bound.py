@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.llmhost.core.plugins.module_utils import planner
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     FULL,
     SLIDING,
     Attention,
@@ -17,7 +17,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape_bound im
     bounded,
     bounded_weights,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 from tests.unit import hosts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sockets import (
+from ansible_collections.llmhost.core.plugins.module_utils.host.sockets import (
     Listener,
     parse_passwd,
     parse_tcp,

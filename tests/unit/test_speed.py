@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import find_gpu
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.ram_speed import ram_speed
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import find_gpu
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.ram_speed import ram_speed
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     LATENT,
     SLIDING,
     Attention,
@@ -26,8 +26,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.token_bytes im
     output_read,
     rank_reads,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils import swapfile
-from ansible_collections.llmhost.core.plugins.module_utils.claim import RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.swap import Host, Swap, SwapPlan
-from ansible_collections.llmhost.core.plugins.module_utils.swapfile import LABEL, PAGE, SwapFile, allocate, unfit
+from ansible_collections.llmhost.core.plugins.module_utils.storage import swapfile
+from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swap import Host, Swap, SwapPlan
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swapfile import (
+    LABEL,
+    PAGE,
+    SwapFile,
+    allocate,
+    unfit,
+)
 
 MIB = 2**20
 OS_LINES = "/dev/sda1 / ext4 defaults 0 1\n/swap.img none swap sw 0 0\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.capabilities import Capabilities
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult, run_command
-from ansible_collections.llmhost.core.plugins.module_utils.system import (
+from ansible_collections.llmhost.core.plugins.module_utils.host.capabilities import Capabilities
+from ansible_collections.llmhost.core.plugins.module_utils.host.system import (
     Distribution,
     Virtualization,
     parse_os_release,

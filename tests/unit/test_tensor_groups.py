@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import Tensor
-from ansible_collections.llmhost.core.plugins.module_utils.safetensors import StoredTensor
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.tensor_groups import (
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import Tensor
+from ansible_collections.llmhost.core.plugins.module_utils.model.safetensors import StoredTensor
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.tensor_groups import (
     weights_from_gguf,
     weights_from_safetensors,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

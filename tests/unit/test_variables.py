@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.llmhost.core.plugins.module_utils import planner
-from ansible_collections.llmhost.core.plugins.module_utils.intent import DEFAULTS, PREFIX
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
+from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import DEFAULTS, PREFIX
 
 from tests.unit import hosts
 

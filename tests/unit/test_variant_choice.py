@@ -6,11 +6,15 @@ import copy
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils import planner
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
+from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
+from ansible_collections.llmhost.core.plugins.module_utils.plan.variant_choice import (
+    best_variant,
+    choose_variant,
+    worth,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import Want
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.hardware import parse_hardware
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import Variant
-from ansible_collections.llmhost.core.plugins.module_utils.variant_choice import best_variant, choose_variant, worth
 
 from tests.unit import hosts
 from tests.unit.models import LABELS, room, sizes

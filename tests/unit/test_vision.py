@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.gguf import Value
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.sound_tower import sound_parameters
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import (
+from ansible_collections.llmhost.core.plugins.module_utils.model.gguf import Value
+from ansible_collections.llmhost.core.plugins.module_utils.weights.sound_tower import sound_parameters
+from ansible_collections.llmhost.core.plugins.module_utils.weights.vision import (
     encoder_cache_bytes,
     encoder_peak_bytes,
     largest_compute_bytes,
@@ -16,8 +16,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import 
     tower_from_projector,
     with_tower,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision_tower import tower_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.vision_tower import tower_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.size import GIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import classes_of
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     LATENT,
     Attention,
     FeedForward,
@@ -17,7 +15,9 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
     Recurrent,
     Shape,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm import (
+from ansible_collections.llmhost.core.plugins.module_utils.size import GIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import classes_of
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm import (
     CONTEXT_TOO_LONG,
     NO_CACHE,
     NO_FREE_MEMORY,
@@ -27,10 +27,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm import (
     VllmAllocation,
     allocate_vllm,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_cache import CacheLayout, cache_layout
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_parallel import check_parallel
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import OFFLINE, VllmGpu, VllmSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_cache import CacheLayout, cache_layout
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_parallel import check_parallel
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import OFFLINE, VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

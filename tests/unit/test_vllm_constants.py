@@ -7,20 +7,20 @@ import re
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_constants import (
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_constants import (
     CURRENT,
     VLLM_CONSTANTS,
     book,
     version,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_graphs import graph_count
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_host import host_bytes, shared_memory_bytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_matrices import allocator_padding
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_parallel import (
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_graphs import graph_count
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_host import host_bytes, shared_memory_bytes
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_matrices import allocator_padding
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_parallel import (
     padded_vocabulary,
     pipeline_stages,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import VllmGpu, VllmSettings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOE
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import Layout
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_fit import Layout
 
 from tests.unit.models import GIB, room, sizes
 

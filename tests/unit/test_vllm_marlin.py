@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_classes import classes_of
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm import allocate_vllm
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_graphs import graph_bytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmGpu, VllmSettings, batch
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm import allocate_vllm
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_graphs import graph_bytes
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import VllmGpu, VllmSettings, batch
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 
 from tests.unit.vllm_models import Model, llama_8b, model
 

@@ -7,27 +7,27 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
-from ansible_collections.llmhost.core.plugins.module_utils.sizing import shape as shapes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_mix import BASES, Mix
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.layer_style import STYLES, SYNONYMS
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.model_tensors import ModelTensors
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import (
-    GGUF,
-    SAFETENSORS,
-    Target,
-    form_of,
-    known_targets,
-)
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.shape import shape as shapes
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     Attention,
     FeedForward,
     Layer,
     Recurrent,
     Shape,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.weights.gguf_mix import BASES, Mix
+from ansible_collections.llmhost.core.plugins.module_utils.weights.layer_style import STYLES, SYNONYMS
+from ansible_collections.llmhost.core.plugins.module_utils.weights.model_tensors import ModelTensors
+from ansible_collections.llmhost.core.plugins.module_utils.weights.quantization_target import (
+    GGUF,
+    SAFETENSORS,
+    Target,
+    form_of,
+    known_targets,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import (
     model_facts,
     weights_from_shape,
 )

@@ -13,7 +13,7 @@ from ansible_collections.llmhost.core.plugins.filter.machines import machines
 from ansible_collections.llmhost.core.plugins.filter.plan_table import plan_table
 from ansible_collections.llmhost.core.plugins.filter.wanted_variants import wanted_variants
 from ansible_collections.llmhost.core.plugins.filter.what_if import what_if
-from ansible_collections.llmhost.core.plugins.module_utils.plan_schema import problems
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_schema import problems
 
 from tests.unit import hosts
 from tests.unit.test_variant_choice import repository

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import (
     FULL,
     LATENT,
     SLIDING,
@@ -12,7 +12,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import (
     Recurrent,
     Shape,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 Model = tuple[Shape, Weights]
 

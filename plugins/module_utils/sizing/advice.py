@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, format_gib
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, FITS, LLAMA_CPP, Fit, Want
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room

@@ -16,21 +16,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.engine_constants import FORK_PREFIX
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings, allocate
+from ansible_collections.llmhost.core.plugins.module_utils.shape.config_shape import shape_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_shape import shape_from_gguf
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import LATENT, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_quantization import target_of_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.config_shape import shape_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.engine_constants import FORK_PREFIX
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gguf_shape import shape_from_gguf
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings, allocate
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.published_weights import published_weights
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.quantization_target import GGUF, SAFETENSORS
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision import with_tower
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vision_tower import tower_from_config
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm import VllmAllocation, allocate_vllm
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmGpu, VllmSettings
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm import VllmAllocation, allocate_vllm
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import VllmGpu, VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.weights.config_quantization import target_of_config
+from ansible_collections.llmhost.core.plugins.module_utils.weights.published_weights import published_weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.quantization_target import GGUF, SAFETENSORS
+from ansible_collections.llmhost.core.plugins.module_utils.weights.vision import with_tower
+from ansible_collections.llmhost.core.plugins.module_utils.weights.vision_tower import tower_from_config
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 
 FACTS: Final = {
     "layers": "block_count",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing import llama_cpp, vllm_parallel
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpu_table import BRIDGE, GpuSpec
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import gpu_of_facts
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp import llama_cpp
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cpp import LlamaSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import VLLM, Fit
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import BRIDGE, GpuSpec
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpus import gpu_of_facts
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cpp import LlamaSettings
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import GpuRoom, Room
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import DeviceRead, SpeedRange, decode_speed
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.token_bytes import Read, layer_reads, rank_reads
+from ansible_collections.llmhost.core.plugins.module_utils.vllm import vllm_parallel
 
 TOKENS_BEFORE = 1024
 """Tokens of context that the speed is given for: a short conversation. A longer one is slower."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_up
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import VLLM, Fit
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_host import shared_memory_bytes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_settings import VllmSettings
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_host import shared_memory_bytes
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_settings import VllmSettings
 
 MMAP, NONE, DIRECT, SAFETENSORS = "mmap", "none", "dio", "safetensors"
 """Ways to load: the first three as ``--load-mode`` of llama.cpp names them."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 _MOST_REMEMBERED = 128
 _NOTHING = LayerWeights()

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import FULL, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import FULL, Layer, Shape
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 MOST_KINDS = 128
 """Models whose layers all differ in their heads have as many kinds as layers: some tens."""

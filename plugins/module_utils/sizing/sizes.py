@@ -5,15 +5,15 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from ansible_collections.llmhost.core.plugins.module_utils.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_model import Choice, LlamaModel
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_error import ModelError
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LEAST_CONTEXT
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_model import Choice, LlamaModel
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.published_weights import published_weights
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import VllmModel
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import Weights, scaled
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights_from_shape import weights_from_shape
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_fit import VllmModel
+from ansible_collections.llmhost.core.plugins.module_utils.weights.published_weights import published_weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights, scaled
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_shape import weights_from_shape
 
 GGUF = "gguf"
 

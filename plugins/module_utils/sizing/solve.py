@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_fit import fit_llama
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP, VLLM, Fit, Want
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_fit import fit_llama
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF, ModelSizes
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.vllm_fit import fit_vllm
+from ansible_collections.llmhost.core.plugins.module_utils.vllm.vllm_fit import fit_vllm
 
 # What one engine calls a type of cells, the other calls otherwise or does not have.
 _CELLS = {

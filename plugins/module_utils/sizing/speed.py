@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GpuSpec
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpu_table import GpuSpec
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed_rates import (
     ALL_REDUCE,
     EXPERTS_IN_RAM,

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.gpu_table import GpuSpec
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpu_table import GpuSpec
 
 GDDR, TURING, HBM, OLD = "gddr", "turing", "hbm", "old"
 """Kinds of memory of GPUs: since Ampere, of Turing, stacked, of cards before tensor cores."""

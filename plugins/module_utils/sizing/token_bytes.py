@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cache import CELL_BYTES
+from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import LATENT, Attention, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.identity_cache import IdentityCache
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.llama_cache import CELL_BYTES
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape import LATENT, Attention, Layer, Shape
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.weights import LayerWeights, Weights
+from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import LayerWeights, Weights
 
 # vLLM's names beside llama.cpp's: its own choice is the model's 16 bit.
 _CELLS = {**CELL_BYTES, "auto": (2, 1), "bfloat16": (2, 1), "float16": (2, 1), "fp8": (1, 1), "fp8_e4m3": (1, 1)}

@@ -1,0 +1,310 @@
+"""Whole disks: what they are, and whether every test proves that they hold nothing.
+
+``read_disks`` serves host_info; ``read_disk`` asks the same questions about one disk again, immediately before a
+filesystem is made on it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
+from ansible_collections.llmhost.core.plugins.module_utils.files import link_name, list_names, read_text, read_word
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
+from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink
+from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import (
+    Look,
+    Signature,
+    look_exclusively,
+    read_blkid,
+    read_signatures,
+)
+
+WHOLE_DISK_TYPES = frozenset({"disk", "loop"})
+
+_NO_DISK = re.compile(r"(ram|zram|sr|fd)\d+$")
+
+# Clouds name their disks by model. What a machine loses when it stops:
+_EPHEMERAL_MODEL = re.compile(
+    r"Amazon EC2 NVMe Instance Storage|nvme_card\d*|EphemeralDisk|Microsoft NVMe Direct Disk( v\d+)?"
+)
+# and what lies across a network, though it shows as a local NVMe or SCSI disk:
+_NETWORK_MODEL = re.compile(r"Amazon Elastic Block Store|nvme_card-pd|PersistentDisk|MSFT NVMe Accelerator v[\d.]+")
+_NETWORK_NAME = re.compile(r"(nbd|rbd|drbd)\d+$")
+_NETWORK_TRANSPORTS = frozenset({"iscsi", "fc", "fcoe"})
+# NVMe over Fabrics shows as nvme in lsblk; the controller tells the fabric.
+_NVME_FABRICS = frozenset({"fc", "rdma", "tcp"})
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One whole disk. ``not_blank`` says, a sentence each, why it may not be claimed; empty means proved blank.
+
+    ``unrecognised_data`` is true of a blank disk that does not read as zeros: nothing says whose that data is.
+    """
+
+    path: str
+    by_id: list[str]
+    name: str
+    type: str
+    size_bytes: int
+    model: str
+    serial: str
+    wwn: str
+    transport: str | None
+    rotational: bool
+    removable: bool
+    read_only: bool
+    filesystem: str | None
+    label: str | None
+    uuid: str | None
+    partition_table: str | None
+    mountpoints: list[str]
+    children: list[str]
+    holders: list[str]
+    signatures: list[Signature]
+    blkid_status: int | None
+    ephemeral: bool
+    network: bool
+    not_blank: list[str]
+    unrecognised_data: bool
+    pcie: PcieLink | None
+
+    @property
+    def blank(self) -> bool:
+        """True when every test was made and none found anything."""
+        return not self.not_blank
+
+    @classmethod
+    def from_block_device(cls, device: BlockDevice, sysfs: str = "/sys", dev: str = "/dev") -> Disk:
+        """Return the disk as lsblk and sysfs tell it, judged only by what can be seen without reading the disk."""
+        by_id = _links(os.path.join(dev, "disk", "by-id"), device.name)
+        disk = cls(
+            path=device.path,
+            by_id=by_id,
+            name=device.name,
+            type=device.type,
+            size_bytes=device.size_bytes,
+            model=device.model,
+            serial=device.serial,
+            wwn=device.wwn,
+            transport=device.transport,
+            rotational=device.rotational,
+            removable=device.removable,
+            read_only=device.read_only,
+            filesystem=device.filesystem,
+            label=device.label,
+            uuid=device.uuid,
+            partition_table=device.partition_table,
+            mountpoints=list(device.mountpoints),
+            children=[child.name for child in device.children],
+            holders=list_names(sysfs, "block", device.name, "holders"),
+            signatures=[],
+            blkid_status=None,
+            ephemeral=is_ephemeral(device.model, by_id),
+            network=is_network(device, nvme_transport(device.name, sysfs)),
+            not_blank=[],
+            unrecognised_data=False,
+            pcie=_pcie(device.name, sysfs),
+        )
+        return replace(disk, not_blank=in_use(disk))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the disk as the plain dict that host_info returns."""
+        return {**asdict(self), "blank": self.blank}
+
+
+def in_use(disk: Disk) -> list[str]:
+    """Return why the disk may not be claimed, as far as the kernel's own books tell."""
+    facts = (
+        (disk.type not in WHOLE_DISK_TYPES, f"it is of type {disk.type or 'unknown'}, not a whole disk"),
+        (disk.size_bytes == 0, "its size is not known"),
+        (disk.read_only, "it is read-only"),
+        (disk.partition_table, f"it has a partition table ({disk.partition_table})"),
+        (disk.filesystem, f"it has a signature ({disk.filesystem})"),
+        (disk.children, f"it has partitions or volumes ({', '.join(disk.children)})"),
+        (disk.holders, f"other devices stand on it ({', '.join(disk.holders)})"),
+        (disk.mountpoints, f"it is mounted or in use as swap ({', '.join(disk.mountpoints)})"),
+    )
+    return [reason for applies, reason in facts if applies]
+
+
+def is_ephemeral(model: str, by_id: Sequence[str]) -> bool:
+    """Tell whether a cloud takes the disk away, with what is on it, when the machine stops."""
+    local_ssd = any(os.path.basename(link).startswith("google-local-") for link in by_id)
+    return local_ssd or _EPHEMERAL_MODEL.fullmatch(model) is not None
+
+
+def is_network(device: BlockDevice, fabric: str) -> bool:
+    """Tell whether the disk is reached over a network, whatever it calls itself."""
+    return (
+        device.transport in _NETWORK_TRANSPORTS
+        or fabric in _NVME_FABRICS
+        or _NETWORK_NAME.match(device.name) is not None
+        or _NETWORK_MODEL.fullmatch(device.model) is not None
+    )
+
+
+def nvme_transport(name: str, sysfs: str = "/sys") -> str:
+    """Return ``pcie``, ``tcp``, ``rdma`` or ``fc`` for an NVMe namespace, or "" for anything else."""
+    return next((read_word(controller, "transport") for controller in _nvme_controllers(name, sysfs)), "")
+
+
+def read_disk(
+    path: str,
+    run_command: RunCommand,
+    sysfs: str = "/sys",
+    proc: str = "/proc",
+    dev: str = "/dev",
+    look_at: Callable[[str], Look] = look_exclusively,
+) -> Disk:
+    """Return the disk at ``path`` (a device node or a link to one), freshly examined by every test there is.
+
+    Never raises: a path that leads nowhere, or a tool that fails, makes a disk that is not blank and says why. Call it
+    immediately before anything is written, and write only if ``not_blank`` is empty.
+    """
+    node = os.path.realpath(path)
+    try:
+        devices = list_block_devices(run_command, [node])
+    except LsblkError as reason:
+        return replace(_nothing(path), not_blank=[str(reason)])
+    found = [device for device in devices if device.path == node]
+    if not found:
+        return replace(_nothing(path), not_blank=["there is no such block device"])
+    disk = Disk.from_block_device(found[0], sysfs, dev)
+    return examine(disk, run_command, proc, look_at)[0]
+
+
+def read_disks(
+    devices: Sequence[BlockDevice],
+    run_command: RunCommand,
+    sysfs: str = "/sys",
+    proc: str = "/proc",
+    dev: str = "/dev",
+    look_at: Callable[[str], Look] = look_exclusively,
+) -> tuple[list[Disk], list[Finding]]:
+    """Return the disks among the ``devices`` that lsblk listed, and what could not be learned about them.
+
+    A disk that is seen to be in use is not read: that costs time, and the answer is known.
+    """
+    disks: list[Disk] = []
+    findings: list[Finding] = []
+    for device in devices:
+        if not is_whole_disk(device, dev):
+            continue
+        disk = Disk.from_block_device(device, sysfs, dev)
+        if disk.not_blank:
+            disks.append(_name_contents(disk, run_command))
+            continue
+        disk, failures = examine(disk, run_command, proc, look_at)
+        disks.append(disk)
+        findings += [
+            warning(
+                "facts.disk_unreadable",
+                f"{disk.path}: {failure}",
+                "The disk is left alone. Name another one, or mend the reason and run again.",
+            )
+            for failure in failures
+        ]
+    return disks, findings
+
+
+def is_whole_disk(device: BlockDevice, dev: str = "/dev") -> bool:
+    """Tell whether the device is a disk of this machine; a container's /sys shows its host's too, without a node."""
+    return (
+        device.type in WHOLE_DISK_TYPES
+        and device.size_bytes > 0
+        and _NO_DISK.match(device.name) is None
+        and os.path.exists(os.path.join(dev, device.name))
+    )
+
+
+def examine(
+    disk: Disk, run_command: RunCommand, proc: str, look_at: Callable[[str], Look] = look_exclusively
+) -> tuple[Disk, list[str]]:
+    """Return the disk as the tests that read it find it, and the tests that failed."""
+    signatures, wipefs_failure = read_signatures(disk.path, run_command)
+    blkid = read_blkid(disk.path, run_command)
+    failures = [failure for failure in (wipefs_failure, blkid.failure) if failure]
+    reasons = [
+        *in_use(disk),
+        *(signature.reason for signature in signatures),
+        *([wipefs_failure] if wipefs_failure else []),
+        *blkid.reasons,
+        *_kernel_tables(disk, proc),
+    ]
+    look = look_at(disk.path)
+    if look.problem:
+        reasons.append(look.problem)
+    disk = replace(
+        disk,
+        signatures=list(signatures),
+        blkid_status=blkid.status,
+        not_blank=reasons,
+        unrecognised_data=look.data and not reasons,
+    )
+    return _fill(disk, blkid.fields.get), failures
+
+
+def _name_contents(disk: Disk, run_command: RunCommand) -> Disk:
+    """Return a disk in use with its filesystem named, where lsblk could not: without udev, as in containers."""
+    if disk.filesystem or disk.partition_table or disk.children:
+        return disk
+    blkid = read_blkid(disk.path, run_command)
+    return replace(_fill(disk, blkid.fields.get), blkid_status=blkid.status)
+
+
+def _fill(disk: Disk, field: Callable[[str], str | None]) -> Disk:
+    return replace(
+        disk,
+        filesystem=disk.filesystem or field("TYPE"),
+        label=disk.label or field("LABEL"),
+        uuid=disk.uuid or field("UUID"),
+        partition_table=disk.partition_table or field("PTTYPE"),
+    )
+
+
+def _kernel_tables(disk: Disk, proc: str) -> list[str]:
+    """Return what /proc says of the disk: lsblk overlooks a swap area or a running array at times."""
+    swaps = (read_text(proc, "swaps") or "").splitlines()[1:]
+    arrays = re.findall(r"(\S+)\[\d+\]", read_text(proc, "mdstat") or "")
+    reasons = []
+    if any(line.split()[:1] == [disk.path] for line in swaps):
+        reasons.append("it is in use as swap (/proc/swaps)")
+    if disk.name in arrays:
+        reasons.append("it belongs to a Linux software RAID (/proc/mdstat)")
+    return reasons
+
+
+def _links(directory: str, name: str) -> list[str]:
+    """Return the links in ``directory`` that lead to the device, those that say vendor and serial first."""
+    links = [link for link in list_names(directory) if link_name(directory, link) == name]
+    opaque = ("wwn-", "nvme-eui.", "nvme-nvme.", "nvme-uuid.", "scsi-3", "scsi-0", "lvm-", "dm-", "md-")
+    return [os.path.join(directory, link) for link in sorted(links, key=lambda link: (link.startswith(opaque), link))]
+
+
+def _nvme_controllers(name: str, sysfs: str) -> list[str]:
+    """Return the controllers of an NVMe namespace: its device, or with native multipath those of its subsystem."""
+    if not name.startswith("nvme"):
+        return []
+    device = os.path.join(sysfs, "block", name, "device")
+    paths = [os.path.join(device, entry) for entry in list_names(device) if re.fullmatch(r"nvme\d+", entry)]
+    return [path for path in [device, *paths] if os.path.exists(os.path.join(path, "transport"))]
+
+
+def _pcie(name: str, sysfs: str) -> PcieLink | None:
+    for controller in _nvme_controllers(name, sysfs):
+        link = PcieLink.from_sysfs(os.path.join(controller, "device"))
+        if link:
+            return link
+    return None
+
+
+def _nothing(path: str) -> Disk:
+    device = BlockDevice.from_json({"path": path, "kname": os.path.basename(path)})
+    return Disk.from_block_device(device, sysfs="/nonexistent", dev="/nonexistent")

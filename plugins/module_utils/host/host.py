@@ -1,0 +1,118 @@
+"""Everything that host_info knows of a machine, gathered in one pass."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
+from ansible_collections.llmhost.core.plugins.module_utils.files import read_text
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
+from ansible_collections.llmhost.core.plugins.module_utils.host import system
+from ansible_collections.llmhost.core.plugins.module_utils.host.capabilities import Capabilities
+from ansible_collections.llmhost.core.plugins.module_utils.host.cgroup import Limits
+from ansible_collections.llmhost.core.plugins.module_utils.host.cpu import Cpu
+from ansible_collections.llmhost.core.plugins.module_utils.host.disks import read_disks
+from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems import read_filesystems
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import read_gpus
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
+from ansible_collections.llmhost.core.plugins.module_utils.host.memory import Memory
+from ansible_collections.llmhost.core.plugins.module_utils.host.sockets import read_listeners
+
+SCHEMA = 1
+
+STATES = ("storage", "swap", "models", "inference")
+
+
+def read_host(
+    run_command: RunCommand,
+    root: str = "/",
+    uname: Callable[[], os.uname_result] = os.uname,
+    affinity: Callable[[], int | None] = lambda: len(os.sched_getaffinity(0)),
+) -> dict[str, Any]:
+    """Return the facts of the machine whose files are at ``root``. Nothing is changed, and nothing raises."""
+    proc, sysfs, etc, dev, run = (os.path.join(root, name) for name in ("proc", "sys", "etc", "dev", "run"))
+    limits = Limits.from_sysfs(sysfs, proc)
+    distribution, distribution_findings = system.Distribution.from_etc(etc)
+    virtualization, virtualization_findings = system.Virtualization.from_host(run_command, sysfs, proc, root)
+    devices, device_findings = _block_devices(run_command)
+    disks, disk_findings = read_disks(devices, run_command, sysfs, proc, dev)
+    filesystems, filesystem_findings = read_filesystems(devices, sysfs, proc)
+    cpu, cpu_findings = Cpu.from_proc(sysfs, proc, affinity(), limits.cpus)
+    memory, memory_findings = Memory.from_proc(proc, limits.memory_bytes)
+    gpus, gpu_findings = read_gpus(sysfs)
+    listeners, listener_findings = read_listeners(proc, etc)
+    state, state_findings = read_state(os.path.join(etc, "llmhost/state"))
+    kernel = uname()
+    return {
+        "schema": SCHEMA,
+        "distribution": asdict(distribution),
+        "kernel": {"release": kernel.release, "architecture": kernel.machine},
+        "init": system.read_init(proc),
+        "virtualization": asdict(virtualization),
+        "secure_boot": system.read_secure_boot(sysfs, virtualization.container != "none"),
+        "capabilities": Capabilities.from_proc(virtualization.container, proc, run).as_dict(),
+        "cpu": cpu.as_dict(),
+        "memory": memory.as_dict(),
+        "filesystems": [filesystem.as_dict() for filesystem in filesystems],
+        "disks": [disk.as_dict() for disk in disks],
+        "gpus": [gpu.as_dict() for gpu in gpus],
+        "listening": [listener.as_dict() for listener in listeners],
+        "state": state,
+        "findings": _as_dicts(
+            distribution_findings,
+            virtualization_findings,
+            device_findings,
+            disk_findings,
+            filesystem_findings,
+            cpu_findings,
+            memory_findings,
+            gpu_findings,
+            listener_findings,
+            state_findings,
+        ),
+    }
+
+
+def read_state(directory: str) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
+    """Return what the roles recorded that they made on this host; a record that is absent is empty."""
+    state: dict[str, dict[str, Any]] = {}
+    findings = []
+    for name in STATES:
+        path = os.path.join(directory, f"{name}.json")
+        record: Any = {}
+        if os.path.lexists(path):
+            try:
+                record = json.loads(read_text(path) or "")
+            except (ValueError, RecursionError):
+                record = None
+        if not isinstance(record, dict):
+            findings.append(
+                warning(
+                    "facts.state_unreadable",
+                    f"{path} is no JSON object that this user may read, so what llmhost made here is not known.",
+                    "Become root; if the file is damaged, remove it and run the playbook again.",
+                )
+            )
+        state[name] = record if isinstance(record, dict) else {}
+    return state, findings
+
+
+def _block_devices(run_command: RunCommand) -> tuple[list[BlockDevice], list[Finding]]:
+    try:
+        return list_block_devices(run_command), []
+    except LsblkError as reason:
+        return [], [
+            warning(
+                "facts.lsblk_failed",
+                f"The disks are not known: {reason}.",
+                "Install util-linux 2.37 or newer, or let the models lie on a filesystem that is already there.",
+            )
+        ]
+
+
+def _as_dicts(*groups: Iterable[Finding]) -> list[dict[str, str]]:
+    return [finding.as_dict() for group in groups for finding in group]

@@ -1,0 +1,247 @@
+"""The plan: host + model + intent → every decision, as a pure function without I/O.
+
+``PLAN`` is a plain dict; ``plan_schema.py`` documents every field and checks a plan against that. A plan holds no
+figure that changes by itself (free bytes, load), so a second run on the finished host gives the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils import record
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, info, warning
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.ram_speed import ram_speed
+from ansible_collections.llmhost.core.plugins.module_utils.model.model_facts import ModelFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan import (
+    fit_findings,
+    fit_sections,
+    requirements,
+    runtime_plan,
+    storage_plan,
+    swap_plan,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import (
+    Catalogue,
+    choose_accelerator,
+    host_facts,
+    room_of_host,
+    usable_ram,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent, read_intent
+from ansible_collections.llmhost.core.plugins.module_utils.plan.sized_model import sized_model
+from ansible_collections.llmhost.core.plugins.module_utils.plan.storage_plan import StoragePlan
+from ansible_collections.llmhost.core.plugins.module_utils.service.egress import without_credentials
+from ansible_collections.llmhost.core.plugins.module_utils.sizing import advice
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP, UNKNOWN, Want
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, host_memory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
+
+SCHEMA = 2
+MODELS_USER = "llmhost-models"
+STEPS = ("egress", "model_storage", "swap", "model_cache", "inference")
+
+
+def plan(
+    host: Mapping[str, Any],
+    model: Mapping[str, Any] | None,
+    variables: Mapping[str, Any],
+    missing_files: Sequence[str] = (),
+    what_if: bool = False,
+) -> dict[str, Any]:
+    """Return the plan. Without a model it holds what the host alone decides, with the verdict ``unknown``.
+
+    ``missing_files`` are the certificates that the variables name and that the controller does not have. ``what_if``:
+    the host need not exist, so what this release cannot install yet is no error.
+    """
+    facts = host_facts(host)
+    intent, findings = read_intent(variables)
+    findings += _check_files(missing_files)
+    accelerator = choose_accelerator(facts, intent)
+    findings += requirements.check_platform(facts)
+    findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
+    what_if = what_if or "hardware" in host
+    findings += _check_accelerator(facts, intent, accelerator, findings, what_if)
+    findings += _check_assumed(host)
+    findings += runtime_plan.check_listening(facts, intent)
+    findings += _inherited(host)
+    if model is None:
+        return _without_model(intent, accelerator, findings)
+    if record.flag(model, "planned_only") and not what_if:
+        message = f"{intent.model} is a configuration without weights: it can be planned, not served."
+        findings.append(error("model.no_weights", message, "Name a repository that has the model's weights."))
+    return _with_model(facts, ram_speed(host).bandwidth, model, intent, accelerator, findings)
+
+
+def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the findings of a plan that keep it from being carried out."""
+    return [finding for finding in made.get("findings", []) if finding.get("level") == "error"]
+
+
+def _with_model(
+    host: HostFacts,
+    ram_bandwidth: int,
+    model_facts: Mapping[str, Any],
+    intent: Intent,
+    accelerator: str,
+    findings: list[Finding],
+) -> dict[str, Any]:
+    sized = sized_model(model_facts)
+    model = sized.facts
+    engine = choose_engine(intent.engine, model.format, accelerator == "nvidia")
+    # The place decides whether it can hold swap, and swap how large the place must be: first look without swap.
+    rough = storage_plan.plan_storage(host, intent, storage_plan.need_bytes(model.total_bytes, 0))
+    swap_file = f"{rough.path}/swapfile"
+    room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file), ram_bandwidth)
+    want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
+    fit = solve(sized.sizes, engine, room, want)
+    better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, Catalogue()))
+    swap = swap_plan.plan_swap(host, intent, fit.ram_missing_bytes, rough.filesystem, swap_file)
+    loading = host_memory(
+        fit,
+        room,
+        sized.sizes.files_bytes,
+        sized.sizes.largest_file_bytes,
+        host.overcommit,
+        swap_plan.other_swap(host, swap_file) + swap.size_bytes,
+    )
+    need = storage_plan.need_bytes(model.total_bytes, swap.size_bytes)
+    storage = storage_plan.plan_storage(host, intent, need)
+    findings = [
+        *findings,
+        *fit_findings.check_model(sized, intent, engine, accelerator),
+        *fit_findings.check_fit(host, sized, intent, fit, swap, better),
+        *fit_findings.check_loading(host, loading),
+        *swap.findings,
+        *storage.findings,
+        *(storage_plan.check_build(host, BUILD_BYTES) if engine == LLAMA_CPP else ()),
+        *_inherited(model_facts),
+    ]
+    model_path = f"{storage.path}/models/{_snapshot(model)}"
+    return {
+        **_frame(intent, accelerator, fit.verdict, findings),
+        "engine": engine,
+        "steps": _steps(intent, swap.skip_reason),
+        "model": {key: value for key, value in model_facts.items() if key != "findings"},
+        **fit_sections.sections(host, sized, room, fit, loading, better),
+        "storage": storage.as_dict(need),
+        "swap": {
+            "size_bytes": swap.size_bytes,
+            "path": f"{storage.path}/swapfile",
+            "swappiness": swap_plan.SWAPPINESS,
+        },
+        "cache": _cache(storage, intent, model_path),
+        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path),
+        "acceptance": {"tokens_per_second": _promised_speed(intent, accelerator), "chat": model.chat_template},
+        "egress": _egress(intent),
+    }
+
+
+def _without_model(intent: Intent, accelerator: str, findings: list[Finding]) -> dict[str, Any]:
+    sections = ("model", *fit_sections.NAMES, "storage", "swap", "cache", "runtime", "acceptance")
+    return {
+        **_frame(intent, accelerator, UNKNOWN, findings),
+        **dict.fromkeys(sections),
+        "engine": choose_engine(intent.engine, GGUF, accelerator == "nvidia"),
+        "steps": _steps(intent, ""),
+        "parallel": intent.parallel or 1,
+        "alternatives": [],
+        "doubts": [],
+        "egress": _egress(intent),
+    }
+
+
+def _frame(intent: Intent, accelerator: str, verdict: str, findings: list[Finding]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "tier": intent.tier,
+        "verdict": verdict,
+        "accelerator": accelerator,
+        "findings": [finding.as_dict() for finding in dict.fromkeys(findings)],
+    }
+
+
+def _check_files(missing: Sequence[str]) -> list[Finding]:
+    if not missing:
+        return []
+    message = f"llmhost_ca_certificates: the machine that runs Ansible has no file {', '.join(missing)}."
+    return [error("certificates.missing", message, "Name PEM files of that machine by their absolute path.")]
+
+
+def _check_accelerator(
+    host: HostFacts, intent: Intent, accelerator: str, before: list[Finding], what_if: bool
+) -> list[Finding]:
+    if accelerator == "nvidia":
+        message = (
+            f"This release cannot use the {len(host.gpus)} NVIDIA GPU(s) of this host: it has no CUDA runtime yet."
+        )
+        remedy = "Set llmhost_accelerator: cpu to serve from the CPU, or wait for the release that installs CUDA."
+        return [(info if what_if else error)("accelerator.no_cuda_runtime", message, remedy)]
+    if intent.accelerator == "nvidia" and not any(finding.code == "accelerator.no_gpu" for finding in before):
+        remedy = "Add a GPU, or set llmhost_accelerator: cpu."
+        return [error("accelerator.no_gpu", "llmhost_accelerator is nvidia; this host has no NVIDIA GPU.", remedy)]
+    return []
+
+
+def _check_assumed(host: Mapping[str, Any]) -> list[Finding]:
+    """Return what was assumed of a host that is only described."""
+    assumed = record.texts(host, "assumed")
+    return [info("what_if.assumed", " ".join(assumed), "Say more in llmhost_plan_hardware.")] if assumed else []
+
+
+def _steps(intent: Intent, no_swap: str) -> dict[str, dict[str, str]]:
+    """Return what each role does. Steps with nothing to set still run, to take back what an earlier plan had set."""
+    done = {step: {"action": "apply", "reason": ""} for step in STEPS}
+    if no_swap:
+        done["swap"] = {"action": "skip", "reason": no_swap}
+    return done
+
+
+def _cache(storage: StoragePlan, intent: Intent, model_path: str) -> dict[str, Any]:
+    return {
+        "path": f"{storage.path}/models",
+        "model_path": model_path,
+        "user": MODELS_USER,
+        "endpoint": intent.endpoint,
+        "stall_seconds": intent.stall_seconds,
+    }
+
+
+def _snapshot(model: ModelFacts) -> str:
+    """Return the first file's path below the cache, in the layout of the Hugging Face cache."""
+    owner = model.repo.replace("/", "--") if model.source == "hub" else f"local--{PurePosixPath(model.first_file).stem}"
+    return f"models--{owner}/snapshots/{model.commit}/{model.first_file}"
+
+
+def _promised_speed(intent: Intent, accelerator: str) -> int | None:
+    """Return the tokens per second to assert: those that the tier promises, which are a GPU's."""
+    return record.optional_integer(intent.requirements, "tokens_per_second") if accelerator == "nvidia" else None
+
+
+def _egress(intent: Intent) -> dict[str, Any]:
+    proxy = {name: _shown(value) for name, value in intent.proxy.items()}
+    return {"proxy": proxy, "ca_certificates": [PurePosixPath(path).name for path in intent.ca_certificates]}
+
+
+def _shown(value: Any) -> Any:
+    """Return a proxy's address without its password: the plan is printed and kept."""
+    if not isinstance(value, str):
+        return value
+    shown = without_credentials(value)
+    return shown if "@" not in shown or "***@" in shown else "(not an address)"
+
+
+def _inherited(facts: Mapping[str, Any]) -> list[Finding]:
+    """Return what host_info or model_info found by itself."""
+    findings = []
+    for entry in record.sections(facts, "findings"):
+        level = record.text(entry, "level")
+        make = {"error": error, "warning": warning}.get(level, info)
+        findings.append(
+            make(record.text(entry, "code", "unknown"), record.text(entry, "message"), record.text(entry, "remedy"))
+        )
+    return findings
