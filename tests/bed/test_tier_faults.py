@@ -137,7 +137,9 @@ def test_variables_that_are_not_right_are_all_said_at_once(tier: Tier) -> None:
 
 
 def test_a_variable_of_the_wrong_type(tier: Tier) -> None:
-    tier.refuse(llmhost_listen_port=["x"], says=("'llmhost_listen_port' is of type list", "cannot be converted to an int"))
+    tier.refuse(
+        llmhost_listen_port=["x"], says=("'llmhost_listen_port' is of type list", "cannot be converted to an int")
+    )
     tier.refuse(llmhost_parallel=["two"], says=(r"llmhost_parallel: \['two'\] is not a whole number from 1 to 256",))
 
 
