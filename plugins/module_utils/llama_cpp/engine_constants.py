@@ -65,8 +65,10 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     # Bytes an element of the mask with flash attention: an f32 input, with its f16 copy on the device.
     Constant(LLAMA_CPP, "flash_mask_bytes", "", 4, "src/llama-graph.cpp, ggml_cast of self_kq_mask"),
     Constant(LLAMA_CPP, "flash_mask_bytes", "2026-06", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask, PR 23764"),
-    Constant(LLAMA_CPP, "flash_mask_gpu_bytes", "", 6, "f32 and its f16 copy; log of GLM-Z1-32B, April 2025"),
+    Constant(LLAMA_CPP, "flash_mask_gpu_bytes", "", 4, "src/llama-graph.cpp, an f32 input"),
     Constant(LLAMA_CPP, "flash_mask_gpu_bytes", "2026-06", 2, "src/llama-graph.cpp, build_attn_inp_kq_mask, PR 23764"),
+    Constant(LLAMA_CPP, "flash_mask_cast_bytes", "", 2, "ggml_cast of self_kq_mask; log of GLM-Z1-32B, April 2025"),
+    Constant(LLAMA_CPP, "flash_mask_cast_bytes", "2026-06", 0, "PR 23764"),
     # Inputs that say in which cells new tokens go.
     Constant(LLAMA_CPP, "cell_indexes", "", 0, "a view of the cache before ggml_set_rows"),
     Constant(LLAMA_CPP, "cell_indexes", "2025-07", 1, "ggml_set_rows, PR 14285"),
@@ -112,7 +114,8 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(IK_LLAMA, "window_padding", "", 0, "not used"),
     Constant(IK_LLAMA, "sequence_streams", "", 0, "one cache for all sequences"),
     Constant(IK_LLAMA, "latent_cache", "", 2, "-mla 3: c^KV alone, kv^T not used; discussion 258"),
-    Constant(IK_LLAMA, "flash_mask_gpu_bytes", "", 4, "upper bound"),
+    Constant(IK_LLAMA, "flash_mask_gpu_bytes", "", 4, "src/llama.cpp, an f32 input"),
+    Constant(IK_LLAMA, "flash_mask_cast_bytes", "", 2, "src/llama.cpp, ggml_cast of KQ_mask"),
     Constant(IK_LLAMA, "expands_latent", "", 512 * MIB, "ik_llama.cpp discussion 258: -mla 3 -fa -amb 512"),
     Constant(IK_LLAMA, "logits_by_sequence", "", 0, "graph reserved for a micro-batch"),
 )

@@ -19,7 +19,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_cache
     kinds_of,
     layer_cache,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_compute import Place, Run
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_place import Place, Run
 from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_settings import (
     CUDA,
     LAYER,
