@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all bed molecule bench bench-plan bench-first docs build clean
+.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all bed molecule sizing bench bench-plan bench-first docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -31,7 +31,7 @@ test: lint unit bed molecule ## all tests
 lint: setup-dev ## ansible-lint, yamllint, ruff, mypy, shellcheck
 	@tools/lint.sh
 
-unit: setup-dev ## unit tests, seconds
+unit: setup-dev ## unit tests, two minutes
 	@$(BIN)/python -m pytest tests/unit
 
 unit-all: ## unit tests and syntax checks on the oldest and the newest Python at hand
@@ -45,6 +45,9 @@ molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=de
 
 bench: demo ## wall time and tasks of a run that changes nothing
 	@$(BIN)/python -m tests.bench.no_change_run
+
+sizing: setup-dev ## plans beside 540 published measurements: what is off, and which way
+	@PYTHONPATH=collections $(BIN)/python -m tests.tools.sizing_errors --summary
 
 bench-plan: setup-dev ## how long plans take: 1,000 hosts with 50 models each
 	@PYTHONPATH=collections $(BIN)/python -m tests.bench.plan_speed
