@@ -12,6 +12,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.shape.config_shape im
 from ansible_collections.llmhost.core.plugins.module_utils.shape.gguf_shape import shape_from_gguf
 from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import FULL, LATENT, Layer, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.estimate import FACTS
 from ansible_collections.llmhost.core.plugins.module_utils.weights.vision import with_tower
 from ansible_collections.llmhost.core.plugins.module_utils.weights.vision_tower import tower_from_config
 from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights
@@ -19,23 +20,6 @@ from ansible_collections.llmhost.core.plugins.module_utils.weights.weights_from_
 
 from tests.tools.sizing_cases import FORK, VLLM, Case, read_configs
 
-# Facts of a case and the keys of a GGUF header they stand for.
-GGUF_KEYS = {
-    "layers": "block_count",
-    "hidden": "embedding_length",
-    "ffn": "feed_forward_length",
-    "vocab": "vocab_size",
-    "heads": "attention.head_count",
-    "kv_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "head_dim_k": "attention.key_length",
-    "head_dim_v": "attention.value_length",
-    "swa_window": "attention.sliding_window",
-    "experts": "expert_count",
-    "experts_used": "expert_used_count",
-    "kv_lora_rank": "attention.kv_lora_rank",
-    "qk_rope_dim": "rope.dimension_count",
-}
 SYNONYMS = {"Q2_K_M": "Q2_K"}  # llama.cpp prints Q2_K as "Q2_K - Medium"
 TIED = ("gemma", "command-r", "cohere2")
 NAMES = {"gpt-oss": "gpt-oss", "gemma-3": "gemma3", "gemma-2": "gemma2", "qwen3": "qwen3", "qwen2": "qwen2"}
@@ -135,7 +119,7 @@ def _metadata(case: Case) -> dict[str, Any]:
         return dict(keys)
     name = _name(case)
     found: dict[str, Any] = {"general.architecture": name}
-    for fact, key in GGUF_KEYS.items():
+    for fact, key in FACTS.items():
         value = case.arch.get(fact)
         if value not in (None, 0, "", "0"):
             found[f"{name}.{key}"] = int(value) if not isinstance(value, list) else value

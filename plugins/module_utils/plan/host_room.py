@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import marshal
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import 
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.machines import MACHINES, TIERS
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.ram_speed import ram_speed
+from ansible_collections.llmhost.core.plugins.module_utils.plan.facts_cache import FactsCache
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import Gpu, HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
@@ -29,23 +28,12 @@ _GRAIN = 64 * MIB
 _GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 
 
-_known: OrderedDict[bytes, HostFacts] = OrderedDict()
-_KEPT = 64
+_known: FactsCache[HostFacts] = FactsCache(HostFacts.from_facts, kept=64)
 
 
 def host_facts(facts: Mapping[str, Any]) -> HostFacts:
     """Return the facts as the planner reads them; those of the last hosts are remembered, for plans of many models."""
-    plain: Any = facts
-    try:
-        key = marshal.dumps(plain, 2)
-    except ValueError:  # Ansible's own kinds of text, or facts that are no plain data
-        return HostFacts.from_facts(facts)
-    found = _known.get(key)
-    if found is None:
-        found = _known[key] = HostFacts.from_facts(facts)
-        while len(_known) > _KEPT:
-            _known.popitem(last=False)
-    return found
+    return _known(facts)
 
 
 def room_of_host(host: HostFacts, swap_budget: int, ram_bandwidth: int = 0) -> Room:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import marshal
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.model.model_facts import ModelFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.facts_cache import FactsCache
 from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import Shape
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.shape_bound import bounded, bounded_weights
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import ModelSizes, Variant
 from ansible_collections.llmhost.core.plugins.module_utils.weights.weights import Weights
-
-# A comparison holds some tens of models; each takes up to a few MiB with what was computed from it.
-_KEPT = 128
 
 
 @dataclass(frozen=True)
@@ -62,19 +58,10 @@ def _variants(model: Mapping[str, Any]) -> tuple[Variant, ...]:
     return tuple(variant for variant in found if variant.label and variant.size_bytes)
 
 
-_known: OrderedDict[bytes, SizedModel] = OrderedDict()
+# A comparison holds some tens of models; each takes up to a few MiB with what was computed from it.
+_known: FactsCache[SizedModel] = FactsCache(SizedModel.from_facts, kept=128)
 
 
 def sized_model(model: Mapping[str, Any]) -> SizedModel:
     """Return the model of these facts: the same object for equal facts, so that its searches are done once."""
-    plain: Any = model
-    try:
-        key = marshal.dumps(plain, 2)
-    except ValueError:  # Ansible's own kinds of text, or facts that are no plain data
-        return SizedModel.from_facts(model)
-    found = _known.get(key)
-    if found is None:
-        found = _known[key] = SizedModel.from_facts(model)
-        while len(_known) > _KEPT:
-            _known.popitem(last=False)
-    return found
+    return _known(model)
