@@ -43,12 +43,6 @@ def flag(record: Record, key: str, default: bool = False) -> bool:
     return value if isinstance(value, bool) else default
 
 
-def optional_flag(record: Record, key: str) -> bool | None:
-    """Return a boolean, or None where the fact is unknown."""
-    value = record.get(key)
-    return value if isinstance(value, bool) else None
-
-
 def section(record: Record, key: str) -> Record:
     """Return a nested dict, empty where there is none."""
     value = record.get(key)

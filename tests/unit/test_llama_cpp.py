@@ -184,3 +184,35 @@ class Stored:
 )
 def test_which_tensors_are_reordered(tensor: Stored, copied: int) -> None:
     assert repacked_bytes(tensor) == copied
+
+
+def held() -> Weights:
+    """Four layers with matrices of 10 MiB and norms of 1 MiB, an output of 8 MiB."""
+    return Weights(2 * MIB, 2 * MIB, 8 * MIB, MIB, (LayerWeights(10 * MIB, MIB),) * 4)
+
+
+def weights_and_caches(settings: LlamaSettings, gpus: int) -> list[tuple[int, int]]:
+    """Return MiB of weights and of caches on each GPU."""
+    rows = allocate(dense(4, 8, 8, 64), held(), settings, gpus).gpus
+    return [(row.weights_bytes // MIB, row.kv_cache_bytes // 2**19) for row in rows]
+
+
+def test_rows_of_every_matrix_go_to_all_gpus_and_the_rest_stays_with_its_layer() -> None:
+    assert weights_and_caches(LlamaSettings(512), 2) == [(33, 6), (20, 2)]
+    assert weights_and_caches(LlamaSettings(512, split_mode="row"), 2) == [(27, 6), (26, 2)]
+    assert weights_and_caches(LlamaSettings(512, split_mode="row", tensor_split=(3, 1)), 2) == [(40, 8), (13, 0)]
+
+
+def test_split_by_rows_older_builds_leave_the_rest_to_the_main_gpu() -> None:
+    older = LlamaSettings(512, split_mode="row", build="2024-08")
+
+    assert weights_and_caches(older, 2) == [(29, 8), (24, 0)]
+    assert allocate(dense(4, 8, 8, 64), held(), older, 2).gpus[1].compute_bytes == 0
+
+
+def test_a_split_of_tensors_divides_heads_and_repeats_norms() -> None:
+    found = allocate(dense(4, 8, 8, 64), held(), LlamaSettings(512, split_mode="tensor"), 2)
+
+    assert weights_and_caches(LlamaSettings(512, split_mode="tensor"), 2) == [(29, 4), (29, 4)]
+    assert found.gpus[0].compute_bytes == found.gpus[1].compute_bytes > 0
+    assert [doubt for doubt in found.doubts if "split mode tensor" in doubt]

@@ -55,16 +55,6 @@ class GpuSpec:
         mib = self.usable_of(self.vram_gib * 1024) if self.cuda_mib is None else self.cuda_mib
         return mib << 20
 
-    @property
-    def fp8(self) -> bool:
-        """Whether its tensor cores multiply fp8: Ada and later."""
-        return self.capability >= (8, 9)
-
-    @property
-    def bf16(self) -> bool:
-        """Whether it computes in bf16: Ampere and later."""
-        return self.capability >= (8, 0)
-
     def usable_of(self, vram_mib: int) -> int:
         """Return the MiB that CUDA would report, at the least, of such a card with this memory.
 

@@ -99,6 +99,9 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     # The layers that a GPU gets end with the output, even if they are not all.
     Constant(LLAMA_CPP, "output_first", "", 0, "src/llama-model.cpp, i_gpu_start = n_layer - n_gpu_layers"),
     Constant(LLAMA_CPP, "output_first", "2026-01", 1, "src/llama-model.cpp, i_gpu_start = n_layer + 1 - n_gpu_layers"),
+    # Split by rows: 1 each GPU keeps what cannot be split of its own layers, 0 the main GPU of all.
+    Constant(LLAMA_CPP, "rows_spread_layers", "", 0, "llm_load_tensors, llama_default_buffer_type_offload(main_gpu)"),
+    Constant(LLAMA_CPP, "rows_spread_layers", "2024-11", 1, "make_gpu_buft_list, PR 10026"),
     # Large batches are multiplied on the GPU with weights copied from RAM.
     Constant(LLAMA_CPP, "offloads_operations", "", 0, "before PR 6083"),
     Constant(LLAMA_CPP, "offloads_operations", "2024-03", 1, "ggml-backend.cpp, offload_op"),
@@ -116,6 +119,7 @@ CONSTANTS: Final[tuple[Constant, ...]] = (
     Constant(IK_LLAMA, "latent_cache", "", 2, "-mla 3: c^KV alone, kv^T not used; discussion 258"),
     Constant(IK_LLAMA, "flash_mask_gpu_bytes", "", 4, "src/llama.cpp, an f32 input"),
     Constant(IK_LLAMA, "flash_mask_cast_bytes", "", 2, "src/llama.cpp, ggml_cast of KQ_mask"),
+    Constant(IK_LLAMA, "rows_spread_layers", "", 0, "discussion 397: caches on CUDA0 alone"),
     Constant(IK_LLAMA, "expands_latent", "", 512 * MIB, "ik_llama.cpp discussion 258: -mla 3 -fa -amb 512"),
     Constant(IK_LLAMA, "logits_by_sequence", "", 0, "graph reserved for a micro-batch"),
 )

@@ -23,9 +23,11 @@ from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_place
 from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_settings import (
     CUDA,
     LAYER,
-    NONE,
+    ROW,
+    TENSOR,
     LlamaSettings,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_split import UPPER_BOUND, by_heads, by_rows
 from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_weights import (
     Sums,
     output_bytes,
@@ -185,6 +187,13 @@ def allocate(shape: Shape, weights: Weights, settings: LlamaSettings, gpus: int)
     count = cells(shape, settings)
     plan = _Plan(shape, weights, settings, kinds_of(shape), count, sums_of(weights), on_host, on_gpus)
     rows = tuple(_gpu(plan, index) for index in range(len(on_gpus)))
+    if gpus > 1 and settings.split_mode == ROW:
+        rows = by_rows(rows, [_matrices(plan, span) for span in on_gpus], _shares(settings, gpus))
+    if gpus > 1 and settings.split_mode == TENSOR:
+        first = on_gpus[0]
+        matrices = _matrices(plan, first) + plan.sums.expert_bytes(first.first, first.last)
+        rows = by_heads(rows, matrices, _shares(settings, gpus))
+        return Allocation(rows, _host(plan), (*shape.doubts, UPPER_BOUND))
     return Allocation(rows, _host(plan), shape.doubts)
 
 
@@ -200,9 +209,11 @@ def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[S
         return Span(0, layers, output=True), [Span(layers, layers, output=False)] * gpus
     output = offloaded == places or bool(value(settings.build, "output_first"))
     start = layers + output - offloaded
-    shares = list(settings.tensor_split[:gpus]) or [1] * gpus
-    shares += [0] * (gpus - len(shares))
-    if settings.split_mode == NONE:
+    shares = _shares(settings, gpus)
+    spread = settings.split_mode == LAYER or (
+        settings.split_mode == ROW and value(settings.build, "rows_spread_layers")
+    )
+    if not spread:
         shares = [1] + [0] * (gpus - 1)
     total = sum(shares) or 1
     ends = [min(offloaded, -(-upto * offloaded // total)) for upto in accumulate(shares)]
@@ -214,6 +225,17 @@ def spans(layers: int, settings: LlamaSettings, gpus: int) -> tuple[Span, list[S
         result.append(Span(min(start + first, layers), min(start + last, layers), holds_output))
         first = last
     return Span(0, min(start, layers), output=not output), result
+
+
+def _shares(settings: LlamaSettings, gpus: int) -> list[int]:
+    shares = list(settings.tensor_split[:gpus]) or [1] * gpus
+    return shares + [0] * (gpus - len(shares))
+
+
+def _matrices(plan: _Plan, span: Span) -> int:
+    """Return the matrices that a GPU would hold whole."""
+    output = plan.weights.output_bytes or plan.weights.token_embedding_bytes
+    return plan.sums.matrix_bytes(span.first, span.last, draft=plan.settings.draft) + (output if span.output else 0)
 
 
 def _gpu(plan: _Plan, index: int) -> DeviceBytes:

@@ -8,8 +8,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.engine_cons
 
 CUDA, RPC = "cuda", "rpc"
 """Backends: a GPU of this host; one that neither overlaps micro-batches nor takes over operations on weights in RAM."""
-LAYER, ROW, NONE = "layer", "row", "none"
-"""Split modes: whole layers, rows of every matrix, all on the first GPU."""
+LAYER, ROW, TENSOR, NONE = "layer", "row", "tensor", "none"
+"""Split modes: whole layers, rows of every matrix, heads and rows of everything, all on the first GPU."""
 
 
 @dataclass(frozen=True)

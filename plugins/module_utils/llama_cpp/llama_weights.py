@@ -17,10 +17,12 @@ _EVEN_BITS = (32.0, 16.0, 8.5, 4.5, 4.25, 5.5, 5.0, 6.0, 6.5625)
 
 @dataclass(frozen=True)
 class Sums:
-    """Bytes before each layer, of all weights and of the routed experts; layers of drafts stand last."""
+    """Bytes before each layer, of all weights, of the routed experts and of the other matrices; layers of drafts stand
+    last."""
 
     layers: tuple[int, ...]
     experts: tuple[int, ...]
+    matrices: tuple[int, ...]
     trunk: int
     largest: dict[tuple[int, int, int], tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
@@ -33,6 +35,11 @@ class Sums:
         if not draft:
             first, last = min(first, self.trunk), min(last, self.trunk)
         return _upto(self.layers, last) - _upto(self.layers, first)
+
+    def matrix_bytes(self, first: int, last: int, *, draft: bool) -> int:
+        """Return the matrices of ``first <= layer < last`` without routed experts."""
+        last = last if draft else min(last, self.trunk)
+        return _upto(self.matrices, last) - _upto(self.matrices, first) if last > first else 0
 
     def copies(self, embedding: int, layers: Sequence[Layer], first: int, last: int) -> tuple[int, int]:
         """Return the bytes of the largest matrix in those layers, and of the largest tensor of routed experts."""
@@ -102,6 +109,7 @@ def _sum_up(weights: Weights) -> Sums:
     return Sums(
         tuple(accumulate((layer.total_bytes for layer in layers), initial=0)),
         tuple(accumulate((layer.expert_bytes for layer in layers), initial=0)),
+        tuple(accumulate((layer.split_bytes for layer in layers), initial=0)),
         len(weights.layers),
     )
 

@@ -9,7 +9,6 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation imp
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
 
 FITS, OFFLOAD, DOES_NOT_FIT, UNKNOWN = "fits", "fits_with_offload", "does_not_fit", "unknown"
-ORDER = (FITS, OFFLOAD, DOES_NOT_FIT, UNKNOWN)
 
 LLAMA_CPP, VLLM = "llama_cpp", "vllm"
 

@@ -41,10 +41,6 @@ class Room:
         """The same GPUs in a host with all the RAM that it takes."""
         return replace(self, ram_bytes=1 << 62, swap_bytes=0)
 
-    def with_gpus(self, numbers: tuple[int, ...]) -> Room:
-        """The same host with these GPUs alone."""
-        return replace(self, gpus=tuple(self.gpus[number] for number in numbers))
-
     def sets(self) -> list[tuple[int, ...]]:
         """Return which GPUs to try, from one alone to all: layers split over several are no faster than on one.
 

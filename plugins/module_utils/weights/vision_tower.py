@@ -113,11 +113,6 @@ def _ratio(part: Mapping[str, Any]) -> float:
     return float(ratio) if isinstance(ratio, (int, float)) and 0 < ratio < 100 else 4.0
 
 
-def _features(config: Mapping[str, Any], kind: str) -> int:
-    chosen = config.get("vision_feature_layer")
-    return max(1, len(chosen)) if isinstance(chosen, (list, tuple)) and kind in ("clip", "siglip") else 1
-
-
 def _is_list(part: Mapping[str, Any], name: str) -> bool:
     return isinstance(part.get(name), (list, tuple))
 
