@@ -22,7 +22,11 @@ def table(specs: dict[str, Any]) -> str:
         if not options:
             continue
         if entry_point != "main":
-            parts.append(f"\nEntry point `{entry_point}`: {spec['short_description'].rstrip('.')}.\n\n")
+            parts.append(f"\nEntry point `{entry_point}`: {spec['short_description'].rstrip('.')}.\n")
+            if options == specs.get("main", {}).get("options"):
+                parts.append("It takes the same variables.\n")
+                continue
+            parts.append("\n")
         parts.append("| variable | type | default | meaning |\n| --- | --- | --- | --- |\n")
         parts += [row(name, option) for name, option in options.items()]
     return "".join(parts)
@@ -49,7 +53,7 @@ def code(value: Any) -> str:
 
 def markdown(text: str) -> str:
     """Ansible's own markup becomes Markdown's; a table's row is one line."""
-    text = re.sub(r"\b[CVOIB]\(([^()]*(?:\([^()]*\)[^()]*)*)\)", r"`\1`", text)
+    text = re.sub(r"\b[CVOIBM]\(([^()]*(?:\([^()]*\)[^()]*)*)\)", r"`\1`", text)
     return escape(" ".join(text.split()))
 
 
