@@ -130,7 +130,11 @@ def test_a_service_that_dies_at_its_start_shows_its_journal(tier: Tier) -> None:
     tier.shell(f"mkdir {drop_in}; printf '[Service]\\nLimitAS=30M\\n' > {drop_in}/limit.conf")
     begun = time.monotonic()
     done = tier.run(llmhost_model=model("full"), llmhost_context=1024)
-    done.says("llmhost-inference died while it started", "(?i)journal", "memory|alloc|mmap|shared object|ENOMEM|Resource temporarily")
+    done.says(
+        "llmhost-inference died while it started",
+        "(?i)journal",
+        "memory|alloc|mmap|shared object|ENOMEM|Resource temporarily",
+    )
     assert time.monotonic() - begun < 90
 
     tier.shell(f"rm -r {drop_in}")
