@@ -103,3 +103,16 @@ def test_nothing_is_said_of_a_gpu_that_is_not_known() -> None:
     known = room("RTX 3090, 64 GB")
     unknown = replace(known, gpus=(known.gpus[0]._replace(name="NVIDIA device FFFF"),))
     assert expected_speed(model(), fit(), unknown) is None
+
+
+def test_no_speed_is_given_for_a_model_that_a_cpu_holds_in_its_cache() -> None:
+    layer = Layer(Attention(heads=8, kv_heads=4, head_dim_k=64, head_dim_v=64), None, FeedForward(1408))
+    on_a_cpu = fit(gpus=0, gpu_layers=0)
+
+    def speed(split_bytes: int) -> SpeedRange | None:
+        weights = Weights(4_000_000, 4_000_000, 4_000_000, 2048, (LayerWeights(split_bytes),) * 10)
+        sizes = ModelSizes(Shape("llama", 512, 4_000, 4_096, (layer,) * 10), weights)
+        return expected_speed(sizes, on_a_cpu, Room((), 64 * GB, ram_bandwidth=50 * GB))
+
+    assert speed(3_000_000) is None
+    assert speed(300_000_000) is not None

@@ -913,3 +913,13 @@ def test_checkpoints_of_states_that_cannot_be_cut_back_are_counted() -> None:
     assert option(window, "--ctx-checkpoints") == 9
     assert option(window, "--ctx-checkpoints", ram_bytes=256 * GIB) == 32
     assert option(window, "--ctx-checkpoints", ram_bytes=24 * GIB) == 0
+
+
+def test_a_disk_that_is_called_blank_with_a_filesystem_on_it_is_not_taken() -> None:
+    host = hosts.workstation()
+    blank = [disk for disk in host["disks"] if disk["blank"]]
+    for disk in blank:
+        disk["filesystem"] = "zfs_member"
+
+    assert blank
+    assert decide(host)["storage"]["device"] is None

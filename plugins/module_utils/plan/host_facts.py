@@ -67,7 +67,8 @@ class Disk:
             read_only=record.flag(facts, "read_only"),
             network=record.flag(facts, "network"),
             ephemeral=record.flag(facts, "ephemeral"),
-            blank=record.flag(facts, "blank"),
+            # Facts that contradict each other are read the safe way.
+            blank=record.flag(facts, "blank") and not record.text(facts, "filesystem"),
             not_blank=record.texts(facts, "not_blank"),
             # A disk of which nobody says that it reads as zeros may hold anything.
             unrecognised_data=record.flag(facts, "unrecognised_data", default=True),

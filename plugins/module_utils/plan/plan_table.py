@@ -223,7 +223,7 @@ def _layers(placement: Record) -> str:
 
 def _speed(speed: Record) -> str:
     if not speed:
-        return "not known: the bandwidth of a memory is not"
+        return "not known: the bandwidth of a memory is not, or a CPU holds the model in its cache"
     return f"{tokens_per_second(speed)} expected; {record.text(speed, 'text')}"
 
 

@@ -124,7 +124,8 @@ def _claim(disk: Disk, intent: Intent, filesystem: str = "") -> StoragePlan:
         message = f"{disk.stable_path} ({disk.model}) loses its data when the machine is stopped."
         remedy = "The model is downloaded again then. Name another disk in llmhost_storage_disk to keep it."
         findings.append(warning("storage.ephemeral", message, remedy))
-    return StoragePlan(intent.storage_path, disk, filesystem or intent.storage_filesystem, tuple(findings))
+    kept = filesystem if filesystem in _LABELS else intent.storage_filesystem
+    return StoragePlan(intent.storage_path, disk, kept, tuple(findings))
 
 
 def _claim_named(disk: Disk, host: HostFacts, intent: Intent, filesystem: str = "") -> StoragePlan:
