@@ -99,6 +99,12 @@ def test_the_total_is_never_under_and_at_most_six_percent_over() -> None:
     assert share(found) >= 0.95, misses(found)
 
 
+def test_the_fork_is_never_under_on_gpus() -> None:
+    found = of(TOTAL, FORK)
+    assert len(found) >= 20
+    assert [figure.case.id for figure in found if figure.predicted < figure.measured] == []
+
+
 def test_verdicts_are_right() -> None:
     found = of(VERDICT)
     assert share(found) >= 0.97, misses(found)
