@@ -93,6 +93,7 @@ def workstation(gpus: int = 1, ram_bytes: int = 67_300_000_000, **fields: Any) -
         "kernel": {"release": "5.15.0-119-generic", "architecture": "x86_64"},
         "init": "systemd",
         "virtualization": {"machine": "none", "container": "none"},
+        "cloud": {"name": "none", "fresh": False, "first_boot": None, "mounts": [], "swaps": []},
         "secure_boot": False,
         "capabilities": {name: dict(ABLE) for name in ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")},
         "cpu": {

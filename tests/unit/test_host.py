@@ -17,6 +17,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.command import Comman
 from ansible_collections.llmhost.core.plugins.module_utils.host import (
     capabilities,
     cgroup,
+    cloud,
     cpu,
     host,
     memory,
@@ -62,10 +63,13 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "swaps": memory.parse_swaps,
     "tcp": sockets.parse_tcp,
     "unit": sockets.parse_unit,
+    "waagent": cloud.parse_waagent,
 }
 FILES = (
+    "etc/fstab",
     "etc/os-release",
     "etc/passwd",
+    "etc/waagent.conf",
     "etc/llmhost/state/swap.json",
     "proc/1/cgroup",
     "proc/1/comm",
@@ -80,12 +84,15 @@ FILES = (
     "proc/self/uid_map",
     "proc/swaps",
     "proc/sys/vm/overcommit_memory",
+    "run/cloud-init/cloud-id",
+    "run/cloud-init/instance-data.json",
     "sys/bus/pci/devices/0000:01:00.0/class",
     "sys/bus/pci/devices/0000:01:00.0/device",
     "sys/bus/pci/devices/0000:01:00.0/max_link_speed",
     "sys/bus/pci/devices/0000:01:00.0/max_link_width",
     "sys/bus/pci/devices/0000:01:00.0/numa_node",
     "sys/bus/pci/devices/0000:01:00.0/vendor",
+    "sys/class/dmi/id/sys_vendor",
     "sys/devices/system/cpu/cpu0/topology/thread_siblings_list",
     "sys/fs/cgroup/cpu.max",
     "sys/fs/cgroup/memory.max",
@@ -212,9 +219,10 @@ def workstation(root: Path) -> Machine:
     machine.write(
         {
             "dev/nvme0n1": "",
+            "etc/fstab": "/dev/xvdb /mnt auto comment=cloudconfig\n/swapfile none swap comment=cloudconfig\n",
             "proc/net/tcp": "heading\n0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 7 1\n",
             "proc/swaps": "heading\n/swapfile file 1024 0 -2\n",
-            "proc/self/mountinfo": "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n",
+            "proc/self/mountinfo": "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n21 20 8:2 / /mnt rw - ext4 /dev/xvdb rw\n",
             "sys/block/nvme0n1/device/transport": "pcie\n",
             "sys/block/nvme0n1/device/device/max_link_width": "4\n",
             f"{pci}/vendor": "0x10de\n",
@@ -235,6 +243,8 @@ def test_everything_returned_is_documented(tmp_path: Path) -> None:
     assert facts["gpus"][0]["pcie"]
     assert facts["disks"][0]["pcie"]
     assert facts["memory"]["swaps"]
+    assert facts["cloud"]["mounts"]
+    assert facts["cloud"]["swaps"]
     compare(facts, description, "host")
 
 

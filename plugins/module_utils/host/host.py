@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -14,6 +15,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.finding import Findin
 from ansible_collections.llmhost.core.plugins.module_utils.host import system
 from ansible_collections.llmhost.core.plugins.module_utils.host.capabilities import Capabilities
 from ansible_collections.llmhost.core.plugins.module_utils.host.cgroup import Limits
+from ansible_collections.llmhost.core.plugins.module_utils.host.cloud import Cloud
 from ansible_collections.llmhost.core.plugins.module_utils.host.cpu import Cpu
 from ansible_collections.llmhost.core.plugins.module_utils.host.disks import read_disks
 from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems import read_filesystems
@@ -32,6 +34,7 @@ def read_host(
     root: str = "/",
     uname: Callable[[], os.uname_result] = os.uname,
     affinity: Callable[[], int | None] = lambda: len(os.sched_getaffinity(0)),
+    now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
     """Return the facts of the machine whose files are at ``root``. Nothing is changed, and nothing raises."""
     proc, sysfs, etc, dev, run = (os.path.join(root, name) for name in ("proc", "sys", "etc", "dev", "run"))
@@ -53,6 +56,7 @@ def read_host(
         "kernel": {"release": kernel.release, "architecture": kernel.machine},
         "init": system.read_init(proc),
         "virtualization": asdict(virtualization),
+        "cloud": Cloud.from_host(root, now, virtualization.container).as_dict(),
         "secure_boot": system.read_secure_boot(sysfs, virtualization.container != "none"),
         "capabilities": Capabilities.from_proc(virtualization.container, proc, run).as_dict(),
         "cpu": cpu.as_dict(),
