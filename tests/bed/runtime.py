@@ -10,12 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import cmake_options
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import VERSION, archive_name, cmake_options
+from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import VERSION, archive_name
 
 from tests.tools.bed import CACHE, CHECKOUT, Bed
 
 STORE = CACHE / "archives"
+# That of inventories/demo: every bed, container or machine, then installs the same archive.
+CPU_LEVEL = "x86-64-v3"
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 INSTALL = """
 - name: Install in the bed
@@ -39,7 +42,7 @@ def facts_of(bed: Bed) -> HostFacts:
 def archive(bed: Bed, folder: Path) -> Path:
     """Return the archive of the runtime for a bed; build it there if nobody has."""
     facts = facts_of(bed)
-    cmake = cmake_options(facts.cpu)
+    cmake = cmake_options(facts, CPU_LEVEL)
     name = archive_name(facts, cmake)
     path = STORE / f"{name}.tar.gz"
     if not path.exists():

@@ -20,15 +20,11 @@ from typing import Any
 
 import openai
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import (
-    PROVIDER,
-    VERSION,
-    archive_name,
-    cmake_options,
-)
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import cmake_options
+from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import PROVIDER, VERSION, archive_name
 from openai.types.chat import ChatCompletionMessageParam
 
+from tests.bed.runtime import CPU_LEVEL, facts_of
 from tests.tools.bed import CACHE, CHECKOUT, Bed
 from tests.tools.make_model import main as make_model
 
@@ -140,21 +136,6 @@ class Host:
         return openai.OpenAI(base_url=f"http://{address}:8080/v1", api_key=key, max_retries=0, timeout=60)
 
 
-def facts_of(bed: Bed) -> HostFacts:
-    """Return what the plan knows of the bed, so that the archive is the one that a whole run would want."""
-    command = [
-        str(Path(sys.executable).parent / "ansible"),
-        "all",
-        "-i",
-        f"{bed.name},",
-        "-m",
-        "llmhost.core.host_info",
-    ]
-    command += ["-c", "community.docker.docker", "--tree", str(bed.directory)]
-    subprocess.run(command, cwd=CHECKOUT, check=True, capture_output=True)
-    return HostFacts.from_facts(json.loads((bed.directory / bed.name).read_text())["host"])
-
-
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     folder = tmp_path_factory.mktemp("inference")
@@ -167,7 +148,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             "chown -R llmhost-models: /srv/llmhost/models"
         )
         facts = facts_of(bed)
-        cmake = cmake_options(facts.cpu)
+        cmake = cmake_options(facts, CPU_LEVEL)
         yield Host(bed, folder, cmake, archive_name(facts, cmake))
 
 

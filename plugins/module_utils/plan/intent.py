@@ -19,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "",
     "model_revision": "main",
     "accelerator": "auto",
+    "cpu_level": "auto",
     "engine": "auto",
     "context": "auto",
     "parallel": "1",
@@ -51,6 +52,7 @@ _OTHER_PLAYBOOKS = ("llmhost_remove_", "llmhost_acceptance_", "llmhost_bed_")
 
 _CHOICES = {
     "accelerator": ("auto", "nvidia", "cpu"),
+    "cpu_level": ("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4"),
     "engine": ("auto", "llama_cpp", "vllm"),
     "kv_cache_type": ("auto", "f16", "q8_0", "q4_0", "fp8"),
     "storage_filesystem": ("ext4", "xfs"),
@@ -66,6 +68,7 @@ class Intent:
     requirements: Mapping[str, Any]
     model: str
     accelerator: str
+    cpu_level: str
     engine: str
     context: int | None
     parallel: int | None
@@ -99,6 +102,7 @@ def read_intent(variables: Mapping[str, Any]) -> tuple[Intent, list[Finding]]:
         requirements=record.section(reader.values, "requirements"),
         model=reader.text("model"),
         accelerator=reader.choice("accelerator"),
+        cpu_level=reader.choice("cpu_level"),
         context=None if reader.is_auto("context") else reader.number("context", _LEAST_CONTEXT, 2**31),
         engine=reader.choice("engine"),
         parallel=None if reader.is_auto("parallel") else reader.number("parallel", 1, 256) or 1,

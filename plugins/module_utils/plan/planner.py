@@ -15,6 +15,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.finding import Findin
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.model.model_facts import ModelFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan import (
+    disk_list,
     fit_findings,
     fit_sections,
     requirements,
@@ -22,6 +23,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan import (
     storage_plan,
     swap_plan,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import check_cpu_level
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import (
     Catalogue,
@@ -41,7 +43,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory im
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
 
-SCHEMA = 2
+SCHEMA = 3
 MODELS_USER = "llmhost-models"
 STEPS = ("egress", "model_storage", "swap", "model_cache", "inference")
 
@@ -68,9 +70,10 @@ def plan(
     findings += _check_accelerator(facts, intent, accelerator, findings, what_if)
     findings += _check_assumed(host)
     findings += runtime_plan.check_listening(facts, intent)
+    findings += check_cpu_level(facts, intent.cpu_level)
     findings += _inherited(host)
     if model is None:
-        return _without_model(intent, accelerator, findings)
+        return _without_model(facts, intent, accelerator, findings)
     if record.flag(model, "planned_only") and not what_if:
         message = f"{intent.model} is a configuration without weights: it can be planned, not served."
         findings.append(error("model.no_weights", message, "Name a repository that has the model's weights."))
@@ -128,6 +131,7 @@ def _with_model(
         "steps": _steps(intent, swap.skip_reason),
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
         **fit_sections.sections(host, sized, room, fit, loading, better),
+        "disks": disk_list.disk_list(host, storage.disks),
         "storage": storage.as_dict(need),
         "swap": {
             "size_bytes": swap.size_bytes,
@@ -141,7 +145,7 @@ def _with_model(
     }
 
 
-def _without_model(intent: Intent, accelerator: str, findings: list[Finding]) -> dict[str, Any]:
+def _without_model(host: HostFacts, intent: Intent, accelerator: str, findings: list[Finding]) -> dict[str, Any]:
     sections = ("model", *fit_sections.NAMES, "storage", "swap", "cache", "runtime", "acceptance")
     return {
         **_frame(intent, accelerator, UNKNOWN, findings),
@@ -151,6 +155,7 @@ def _without_model(intent: Intent, accelerator: str, findings: list[Finding]) ->
         "parallel": intent.parallel or 1,
         "alternatives": [],
         "doubts": [],
+        "disks": disk_list.disk_list(host, ()),
         "egress": _egress(intent),
     }
 

@@ -1,4 +1,4 @@
-"""The runtime: how llama.cpp is built for this CPU, and with which arguments it or vLLM serves."""
+"""The runtime: which build of it, and with which arguments it serves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, warning
 from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_model import MICRO_BATCH
 from ansible_collections.llmhost.core.plugins.module_utils.model.model_facts import ModelFacts
-from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import Cpu, HostFacts, Listener
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import cmake_options
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts, Listener
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.plan.sized_model import SizedModel
 from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import CHUNKED, SLIDING, Shape
@@ -29,45 +30,9 @@ SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 UNIT = "llmhost-inference.service"
 USER = "llmhost-inference"
 
-_CMAKE_BASE = {
-    "BUILD_SHARED_LIBS": "OFF",
-    "CMAKE_BUILD_TYPE": "Release",
-    "GGML_CCACHE": "OFF",
-    "GGML_NATIVE": "OFF",
-    "GGML_OPENMP": "OFF",
-    "LLAMA_BUILD_APP": "OFF",
-    "LLAMA_BUILD_COMMIT": "llmhost",
-    "LLAMA_BUILD_EXAMPLES": "OFF",
-    "LLAMA_BUILD_NUMBER": "1",
-    "LLAMA_BUILD_TESTS": "OFF",
-    "LLAMA_BUILD_UI": "OFF",
-    "LLAMA_OPENSSL": "OFF",
-    "LLAMA_USE_PREBUILT_UI": "OFF",
-}
-_CMAKE_FEATURES = {
-    "GGML_AVX": {"avx"},
-    "GGML_AVX2": {"avx2"},
-    "GGML_AVX_VNNI": {"avx_vnni"},
-    "GGML_BMI2": {"bmi2"},
-    "GGML_F16C": {"f16c"},
-    "GGML_FMA": {"fma"},
-    "GGML_AVX512": {"avx512f"},
-    "GGML_AVX512_BF16": {"avx512f", "avx512_bf16"},
-    "GGML_AVX512_VBMI": {"avx512f", "avx512vbmi"},
-    "GGML_AVX512_VNNI": {"avx512f", "avx512_vnni"},
-    "GGML_AMX_BF16": {"amx_tile", "amx_bf16"},
-    "GGML_AMX_INT8": {"amx_tile", "amx_int8"},
-    "GGML_AMX_TILE": {"amx_tile"},
-}
 # The server keeps prompts in RAM, 8 GiB unless told; it gets half of what is left, and no more than that.
 _PROMPT_CACHE_MOST, _PROMPT_CACHE_STEP = 8192 * MIB, 256 * MIB
 _CHECKPOINTS = 32
-
-
-def cmake_options(cpu: Cpu) -> dict[str, str]:
-    """Return the options of the build. Each feature is named, so that another machine builds the same program."""
-    features = {name: "ON" if needs <= cpu.features else "OFF" for name, needs in _CMAKE_FEATURES.items()}
-    return dict(sorted({**_CMAKE_BASE, **features}.items()))
 
 
 def archive_name(host: HostFacts, cmake: dict[str, str]) -> str:
@@ -177,7 +142,7 @@ def runtime_dict(
 ) -> dict[str, Any]:
     """Return the plan's ``runtime``."""
     on_vllm = fit.engine == VLLM
-    cmake = {} if on_vllm else cmake_options(host.cpu)
+    cmake = {} if on_vllm else cmake_options(host, intent.cpu_level)
     return {
         "provider": fit.engine,
         "version": VLLM_VERSION if on_vllm else VERSION,
