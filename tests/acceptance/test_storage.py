@@ -57,11 +57,11 @@ def test_the_filesystem_is_the_planned_one(target: Target, storage: dict[str, st
 @pytest.mark.applied("model_storage")
 def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage: dict[str, str]) -> None:
     source = target.output("findmnt", "--noheadings", "--output=SOURCE", "--mountpoint", storage["path"]).strip()
-    planned = target.output("readlink", "--canonicalize", storage["device"]).strip()
+    planned = target.output("readlink", "--canonicalize", storage["devices"][0]["device"]).strip()
     expect(
         target.output("readlink", "--canonicalize", source).strip().startswith(planned),
         f"disk behind {storage['path']}",
-        expected=f"{storage['device']} ({planned})",
+        expected=f"{storage['devices'][0]['device']} ({planned})",
         found=source,
         remedy="name the disk by its serial in llmhost_storage_disk.",
     )

@@ -145,13 +145,29 @@ def container() -> Facts:
     return facts
 
 
+def named(disk: Facts) -> tuple[str, ...]:
+    """The names by which a plan may call a disk."""
+    return (disk["path"], *disk["by_id"])
+
+
+def chosen(plan: Facts) -> str | None:
+    """The disk that a plan claims or keeps; None for a directory."""
+    devices = plan["storage"]["devices"]
+    return devices[0]["device"] if devices else None
+
+
+def lasting(plan: Facts) -> Facts:
+    """The plan without the list of disks, which shows the moment: a disk that was blank is ours once it is claimed."""
+    return {key: value for key, value in plan.items() if key != "disks"}
+
+
 def finished(host: Facts, plan: Facts) -> Facts:
     """The same host after the plan was carried out."""
     facts = copy.deepcopy(host)
     storage, swap = plan["storage"], plan["swap"]
-    state = {key: storage[key] for key in ("kind", "path", "device", "identity", "filesystem")}
+    state = {key: storage[key] for key in ("kind", "path", "devices", "filesystem")}
     if storage["kind"] == "disk":
-        claimed = next(entry for entry in facts["disks"] if storage["device"] in (entry["path"], *entry["by_id"]))
+        claimed = next(entry for entry in facts["disks"] if storage["devices"][0]["device"] in named(entry))
         uuid = claimed["uuid"] or "1234-abcd"
         made = claimed["filesystem"] or storage["filesystem"]
         state |= {"filesystem": made, "uuid": uuid, "label": storage["label"], "phase": "ready"}

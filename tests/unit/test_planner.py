@@ -392,8 +392,8 @@ def test_the_largest_blank_disk_is_chosen_by_a_name_that_lasts() -> None:
     storage = decide(host, accelerator="cpu")["storage"]
 
     assert storage["kind"] == "disk"
-    assert storage["device"] == "/dev/disk/by-id/nvme-Example_S2n1"
-    assert storage["identity"]["size_bytes"] == 2 * 10**12
+    assert storage["devices"][0]["device"] == "/dev/disk/by-id/nvme-Example_S2n1"
+    assert storage["devices"][0]["identity"]["size_bytes"] == 2 * 10**12
     assert storage["filesystem"] == "ext4"
 
 
@@ -437,7 +437,7 @@ def test_data_without_a_signature_keeps_auto_away_and_is_explained() -> None:
         assert remedy in finding(alone, "storage.unrecognised_data")["remedy"]
 
     both = decide(hosts.workstation(disks=[raw, hosts.disk("/dev/nvme2n1", 9 * 10**11)]), accelerator="cpu")
-    assert both["storage"]["device"].endswith("S2n1")
+    assert str(hosts.chosen(both)).endswith("S2n1")
     assert (codes(both, "warning"), codes(both, "info")) == ([], ["storage.unrecognised_data"])
     assert both["storage"]["overwrite_unrecognised"] is False
 
@@ -487,7 +487,7 @@ def test_a_filesystem_half_made_by_us_is_no_unknown_data(variables: Facts) -> No
     killed["state"]["storage"] = hosts.finished(host, plan)["state"]["storage"] | {"phase": "formatting"}
     killed["disks"][1]["unrecognised_data"] = True
 
-    assert decide(killed, accelerator="cpu", **variables) == plan
+    assert hosts.lasting(decide(killed, accelerator="cpu", **variables)) == hosts.lasting(plan)
 
 
 def test_a_disk_that_forgets_is_taken_with_a_warning_and_after_one_that_does_not() -> None:
@@ -497,7 +497,7 @@ def test_a_disk_that_forgets_is_taken_with_a_warning_and_after_one_that_does_not
     assert "storage.ephemeral" in codes(alone, "warning")
 
     both = decide(hosts.workstation(disks=[ephemeral, hosts.disk("/dev/nvme1n1", 10**12)]), accelerator="cpu")
-    assert both["storage"]["identity"]["size_bytes"] == 10**12
+    assert both["storage"]["devices"][0]["identity"]["size_bytes"] == 10**12
 
 
 def test_a_container_takes_no_disk_by_itself() -> None:
@@ -513,7 +513,7 @@ def test_a_disk_named_by_a_person_may_be_of_any_kind(name: str) -> None:
     plan = decide(host, hosts.nonsense(), accelerator="cpu", storage_disk=name, storage_filesystem="xfs")
 
     assert codes(plan) == []
-    assert plan["storage"]["device"] == "/dev/disk/by-id/bed-disk0"
+    assert str(hosts.chosen(plan)) == "/dev/disk/by-id/bed-disk0"
     assert plan["storage"]["filesystem"] == "xfs"
 
 
@@ -532,7 +532,7 @@ def test_a_named_disk_that_cannot_be_taken_is_an_error_and_untouched(name: str, 
 
     assert codes(plan) == [code]
     assert says in finding(plan, code)["message"]
-    assert plan["storage"]["device"] is None
+    assert hosts.chosen(plan) is None
 
 
 def test_a_disk_of_an_earlier_installation_is_known_by_its_label() -> None:
@@ -559,7 +559,7 @@ def test_models_are_found_again_on_the_disk_with_our_label(fields: Facts) -> Non
     plan = decide(host, accelerator="cpu")
 
     assert (codes(plan), codes(plan, "warning")) == ([], [])
-    assert plan["storage"]["device"] == old["by_id"][0]
+    assert str(hosts.chosen(plan)) == old["by_id"][0]
     assert plan["storage"]["filesystem"] == old["filesystem"]
 
 
@@ -588,7 +588,7 @@ def test_a_recorded_directory_is_not_left_for_a_labelled_disk() -> None:
     done = hosts.finished(host, plan)
     done["disks"].append(hosts.disk("/dev/nvme1n1", 10**12, **USED, filesystem="ext4", label="llmhost-models"))
 
-    assert decide(done, hosts.nonsense(), accelerator="cpu") == plan
+    assert hosts.lasting(decide(done, hosts.nonsense(), accelerator="cpu")) == hosts.lasting(plan)
 
 
 def test_a_claimed_disk_that_is_gone_is_an_error() -> None:
@@ -661,7 +661,7 @@ def test_a_finished_host_gives_the_plan_that_made_it(host: Facts, model: Facts, 
     plan = planner.plan(host, model, variables)
     finished = hosts.finished(host, plan)
 
-    assert planner.plan(finished, model, variables) == plan
+    assert hosts.lasting(planner.plan(finished, model, variables)) == hosts.lasting(plan)
     assert json.loads(json.dumps(plan)) == plan
     assert (host, model, variables) == before
 
@@ -680,7 +680,7 @@ def test_a_larger_second_disk_does_not_move_the_models() -> None:
     done = hosts.finished(host, plan)
     done["disks"].append(hosts.disk("/dev/nvme5n1", 9 * 10**12))
 
-    assert decide(done, accelerator="cpu") == plan
+    assert hosts.lasting(decide(done, accelerator="cpu")) == hosts.lasting(plan)
 
 
 # --- The runtime
@@ -922,4 +922,4 @@ def test_a_disk_that_is_called_blank_with_a_filesystem_on_it_is_not_taken() -> N
         disk["filesystem"] = "zfs_member"
 
     assert blank
-    assert decide(host)["storage"]["device"] is None
+    assert hosts.chosen(decide(host)) is None

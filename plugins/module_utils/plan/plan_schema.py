@@ -64,7 +64,7 @@ _SPEED: Section = {
 _WAYS = ("quantisation", "context", "kv_cache", "gpus", "machine", "ram", "swap")
 
 PLAN: Section = {
-    "schema": Field((int,), "Version of this description.", (2,)),
+    "schema": Field((int,), "Version of this description.", (3,)),
     "tier": Field((str,), "The tier asked for."),
     "verdict": Field(
         (str,),
@@ -161,15 +161,59 @@ PLAN: Section = {
         },
     ),
     "doubts": Field((list,), "What is not known of this model: then the figures are upper bounds."),
+    "disks": Field(
+        (list,),
+        "Each whole disk of the host.",
+        items={
+            "path": Field((str,), "Its name of today."),
+            "device": Field((str,), "Its most stable name."),
+            "model": Field((str,), "Its model."),
+            "serial": Field((str,), "Its serial number."),
+            "size_bytes": Field((int,), "Its size."),
+            "state": Field((str,), "What is on it.", ("blank", "unrecognised", "in_use", "ours")),
+            "use": Field((str,), "By what it is in use, in words."),
+            "persistence": Field((str,), "Whether it keeps its data when stopped.", ("persistent", "ephemeral")),
+            "reach": Field((str,), "Whether it is in this machine.", ("local", "network")),
+            "link": Field((str,), "Its PCI Express link, in words."),
+            "choice": Field(
+                (str,), "Whether it is claimed, stays claimed, or is left alone.", ("claim", "keep", "none")
+            ),
+            "reason": Field((str,), "Why, in words."),
+        },
+    ),
     "storage": {
         "kind": Field((str,), "A claimed disk, or a directory of a filesystem that is there.", ("disk", "directory")),
         "path": Field((str,), "Where models and swap lie."),
-        "device": Field((str, _NONE), "The disk's most stable name."),
-        "identity": Field((dict, _NONE), "Serial, model, WWN and size: what tells the disk from every other."),
+        "devices": Field(
+            (list,),
+            "The disks to claim: one, or the members of a RAID 0; none for a directory.",
+            items={
+                "device": Field((str,), "The disk's most stable name."),
+                "identity": Field((dict,), "Serial, model, WWN and size: what tells the disk from every other."),
+            },
+        ),
+        "raid": Field(
+            (dict, _NONE),
+            "How several disks become one; None for a single one.",
+            fields={
+                "level": Field((int,), "The RAID level.", (0,)),
+                "name": Field((str,), "The array's name."),
+                "chunk_bytes": Field((int,), "What is written to one disk before the next."),
+            },
+        ),
         "filesystem": Field((str, _NONE), "The filesystem made on the disk.", ("ext4", "xfs", None)),
         "label": Field((str,), "The filesystem's label."),
         "mount_options": Field((str,), "The options in fstab."),
+        "ephemeral": Field((bool,), "Whether the disks come back empty after a stop, and are made again at boot."),
         "overwrite_unrecognised": Field((bool,), "Whether data without a signature may go: the user named the disk."),
+        "tuning": Field(
+            (dict, _NONE),
+            "Settings of the disks' queues; None: as they are.",
+            fields={
+                "scheduler": Field((str,), "The I/O scheduler."),
+                "read_ahead_bytes": Field((int,), "How far the kernel reads ahead."),
+            },
+        ),
         "need_bytes": Field((int,), "Model files, swap and margin."),
     },
     "swap": {

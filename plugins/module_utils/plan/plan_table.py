@@ -258,15 +258,16 @@ def _storage(storage: Record) -> Iterator[Row]:
         return
     yield "path", record.text(storage, "path")
     if record.text(storage, "kind") == "disk":
-        identity = record.section(storage, "identity")
-        model = record.text(identity, "model", "no model")
-        yield (
-            "disk",
-            (
-                f"{record.text(storage, 'device')} ({model}, serial {record.text(identity, 'serial', 'none')}, "
-                f"{format_gib(record.integer(identity, 'size_bytes'))})"
-            ),
-        )
+        for disk in record.sections(storage, "devices"):
+            identity = record.section(disk, "identity")
+            model = record.text(identity, "model", "no model")
+            yield (
+                "disk",
+                (
+                    f"{record.text(disk, 'device')} ({model}, serial {record.text(identity, 'serial', 'none')}, "
+                    f"{format_gib(record.integer(identity, 'size_bytes'))})"
+                ),
+            )
         yield "filesystem", f"{record.text(storage, 'filesystem')}, made if the disk is blank"
     yield "needed", format_gib(record.integer(storage, "need_bytes"))
 

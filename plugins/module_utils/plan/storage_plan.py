@@ -36,17 +36,24 @@ class StoragePlan:
     findings: tuple[Finding, ...] = ()
     overwrite_unrecognised: bool = False
 
+    @property
+    def disks(self) -> tuple[Disk, ...]:
+        """The disks to claim."""
+        return (self.disk,) if self.disk else ()
+
     def as_dict(self, need_bytes: int) -> dict[str, Any]:
         """Return the plan's ``storage``."""
         return {
             "kind": "disk" if self.disk else "directory",
             "path": self.path,
-            "device": self.disk.stable_path if self.disk else None,
-            "identity": self.disk.identity() if self.disk else None,
+            "devices": [{"device": self.disk.stable_path, "identity": self.disk.identity()}] if self.disk else [],
+            "raid": None,
             "filesystem": self.filesystem if self.disk else None,
             "label": _LABELS.get(self.filesystem, LABEL) if self.disk else LABEL,
             "mount_options": MOUNT_OPTIONS,
+            "ephemeral": bool(self.disk and self.disk.ephemeral),
             "overwrite_unrecognised": self.overwrite_unrecognised,
+            "tuning": None,
             "need_bytes": need_bytes,
         }
 
@@ -294,11 +301,12 @@ def _is_recorded(disk: Disk, host: HostFacts) -> bool:
         return False
     if disk.uuid and disk.uuid == record.text(state, "uuid"):
         return True
-    identity = record.section(state, "identity")
+    recorded = (record.sections(state, "devices") or [state])[0]  # a record of an older release is of one disk
+    identity = record.section(recorded, "identity")
     if record.integer(identity, "size_bytes", -1) != disk.size_bytes:
         return False
     serial = record.text(identity, "serial")
-    return disk.serial == serial if serial else disk.is_called(record.text(state, "device"))
+    return disk.serial == serial if serial else disk.is_called(record.text(recorded, "device"))
 
 
 def _is_labelled(disk: Disk) -> bool:
