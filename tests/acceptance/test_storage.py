@@ -63,7 +63,7 @@ def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage
         f"disk behind {storage['path']}",
         expected=f"{storage['devices'][0]['device']} ({planned})",
         found=source,
-        remedy="name the disk by its serial in llmhost_storage_disk.",
+        remedy="name the disk by its serial in llmhost_storage_devices.",
     )
 
 

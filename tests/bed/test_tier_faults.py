@@ -164,7 +164,7 @@ def test_a_disk_with_a_filesystem_is_never_touched(tier: Tier) -> None:
         before = tier.shell(f"sha256sum < {device}")
         disk = "/dev/disk/by-id/bed-data"
         tier.refuse(
-            llmhost_storage_disk=disk, says=("bed-data is not claimed: it holds data", "ext4", "Name a blank disk")
+            llmhost_storage_devices=disk, says=("bed-data is not claimed: it holds data", "ext4", "Name a blank disk")
         )
         assert tier.shell(f"sha256sum < {device}") == before
 
@@ -189,7 +189,7 @@ def test_a_host_without_systemd(tier: Tier) -> None:
     look = ("exec", name, "sh", "-c", "find /etc /srv /opt /usr/local -printf '%p %m %u %s %T@\\n' | sort")
     try:
         before = docker(*look).stdout
-        done = tier.run("-e", json.dumps({"ansible_host": name}), llmhost_storage_disk="none")
+        done = tier.run("-e", json.dumps({"ansible_host": name}), llmhost_storage_devices="none")
         done.says("systemd", "sleep")
         assert docker(*look).stdout == before
     finally:

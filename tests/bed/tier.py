@@ -25,7 +25,7 @@ KEY_FILE = "/etc/llmhost/credentials/api_key"
 PLAN_FILE = "/etc/llmhost/plan.json"
 STORAGE = "/srv/llmhost"
 USUAL = {
-    "llmhost_storage_disk": DISK,
+    "llmhost_storage_devices": DISK,
     "llmhost_swap": "64 MiB",
     "llmhost_download_stall_seconds": 4,
     "llmhost_archive_dir": str(CACHE / "archives"),

@@ -433,7 +433,7 @@ def test_data_without_a_signature_keeps_auto_away_and_is_explained() -> None:
     assert alone["storage"]["kind"] == "directory"
     assert codes(alone, "warning") == ["storage.unrecognised_data"]
     assert raw["by_id"][0] in finding(alone, "storage.unrecognised_data")["message"]
-    for remedy in ("blkdiscard --zeroout", "llmhost_storage_disk"):
+    for remedy in ("blkdiscard --zeroout", "llmhost_storage_devices"):
         assert remedy in finding(alone, "storage.unrecognised_data")["remedy"]
 
     both = decide(hosts.workstation(disks=[raw, hosts.disk("/dev/nvme2n1", 9 * 10**11)]), accelerator="cpu")
@@ -460,7 +460,7 @@ def test_disks_that_auto_would_not_take_anyway_are_not_mentioned() -> None:
 
 def test_data_without_a_signature_on_a_named_disk_goes_after_a_warning() -> None:
     host = hosts.workstation(disks=[hosts.disk("/dev/nvme1n1", 10**12, unrecognised_data=True)])
-    plan = decide(host, accelerator="cpu", storage_disk="/dev/nvme1n1")
+    plan = decide(host, accelerator="cpu", storage_devices="/dev/nvme1n1")
 
     assert (plan["storage"]["kind"], plan["storage"]["overwrite_unrecognised"]) == ("disk", True)
     assert (codes(plan), codes(plan, "warning")) == ([], ["storage.unrecognised_data"])
@@ -475,11 +475,11 @@ def test_a_claimed_disk_that_holds_unknown_data_now_is_an_error_until_it_is_name
     ours |= {"filesystem": None, "label": None, "uuid": None, "mountpoints": []}
 
     assert codes(decide(done, accelerator="cpu")) == ["storage.unrecognised_data"]
-    named = decide(done, accelerator="cpu", storage_disk=ours["path"])
+    named = decide(done, accelerator="cpu", storage_devices=ours["path"])
     assert (codes(named), codes(named, "warning")) == ([], ["storage.unrecognised_data"])
 
 
-@pytest.mark.parametrize("variables", [{}, {"storage_disk": "/dev/nvme1n1"}])
+@pytest.mark.parametrize("variables", [{}, {"storage_devices": "/dev/nvme1n1"}])
 def test_a_filesystem_half_made_by_us_is_no_unknown_data(variables: Facts) -> None:
     host = hosts.workstation()
     plan = decide(host, accelerator="cpu", **variables)
@@ -510,7 +510,7 @@ def test_a_disk_named_by_a_person_may_be_of_any_kind(name: str) -> None:
     loop["by_id"] = ["/dev/disk/by-id/bed-disk0"]
     host = hosts.container()
     host["disks"].append(loop)
-    plan = decide(host, hosts.nonsense(), accelerator="cpu", storage_disk=name, storage_filesystem="xfs")
+    plan = decide(host, hosts.nonsense(), accelerator="cpu", storage_devices=name, storage_filesystem="xfs")
 
     assert codes(plan) == []
     assert str(hosts.chosen(plan)) == "/dev/disk/by-id/bed-disk0"
@@ -528,7 +528,7 @@ def test_a_disk_named_by_a_person_may_be_of_any_kind(name: str) -> None:
 def test_a_named_disk_that_cannot_be_taken_is_an_error_and_untouched(name: str, code: str, says: str) -> None:
     host = hosts.workstation()
     host["disks"].append(hosts.disk("/dev/nvme2n1", 2 * 10**9))
-    plan = decide(host, accelerator="cpu", storage_disk=name)
+    plan = decide(host, accelerator="cpu", storage_devices=name)
 
     assert codes(plan) == [code]
     assert says in finding(plan, code)["message"]
@@ -537,7 +537,7 @@ def test_a_named_disk_that_cannot_be_taken_is_an_error_and_untouched(name: str, 
 
 def test_a_disk_of_an_earlier_installation_is_known_by_its_label() -> None:
     old = hosts.system_disk("/dev/nvme1n1", 10**12, label="llmhost-models", filesystem="ext4")
-    plan = decide(hosts.workstation(disks=[old]), accelerator="cpu", storage_disk="/dev/nvme1n1")
+    plan = decide(hosts.workstation(disks=[old]), accelerator="cpu", storage_devices="/dev/nvme1n1")
 
     assert codes(plan) == []
     assert plan["storage"]["kind"] == "disk"
@@ -570,8 +570,8 @@ def test_two_disks_with_our_label_are_an_error_until_one_is_named() -> None:
 
     assert codes(plan) == ["storage.label_twice"]
     assert all(disk["by_id"][0] in finding(plan, "storage.label_twice")["message"] for disk in disks)
-    assert codes(decide(hosts.workstation(disks=disks), accelerator="cpu", storage_disk="/dev/nvme2n1")) == []
-    assert codes(decide(hosts.workstation(disks=disks), accelerator="cpu", storage_disk="none")) == []
+    assert codes(decide(hosts.workstation(disks=disks), accelerator="cpu", storage_devices="/dev/nvme2n1")) == []
+    assert codes(decide(hosts.workstation(disks=disks), accelerator="cpu", storage_devices="none")) == []
 
 
 def test_a_container_adopts_no_disk_by_itself() -> None:
@@ -579,7 +579,9 @@ def test_a_container_adopts_no_disk_by_itself() -> None:
     host["disks"] = [hosts.disk("/dev/nvme1n1", 10**12, **USED, filesystem="ext4", label="llmhost-models")]
 
     assert decide(host, hosts.nonsense(), accelerator="cpu")["storage"]["kind"] == "directory"
-    assert decide(host, hosts.nonsense(), accelerator="cpu", storage_disk="/dev/nvme1n1")["storage"]["kind"] == "disk"
+    assert (
+        decide(host, hosts.nonsense(), accelerator="cpu", storage_devices="/dev/nvme1n1")["storage"]["kind"] == "disk"
+    )
 
 
 def test_a_recorded_directory_is_not_left_for_a_labelled_disk() -> None:
@@ -603,7 +605,7 @@ def test_a_claimed_disk_is_not_given_up_by_a_changed_variable() -> None:
     host = hosts.workstation()
     done = hosts.finished(host, decide(host, accelerator="cpu"))
 
-    assert codes(decide(done, accelerator="cpu", storage_disk="none")) == ["storage.disk_in_use"]
+    assert codes(decide(done, accelerator="cpu", storage_devices="none")) == ["storage.disk_in_use"]
 
 
 def test_without_a_spare_disk_the_largest_fast_filesystem_holds_the_models() -> None:
@@ -647,13 +649,13 @@ def test_a_full_filesystem_is_an_error_with_the_numbers() -> None:
         (hosts.laptop(), hosts.qwen3_32b(), ON_CPU),
         (hosts.laptop(), hosts.qwen3_32b(), {**ON_CPU, "llmhost_swap": "16 GiB"}),
         (hosts.container(), hosts.nonsense(), ON_CPU),
-        (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "/dev/nvme1n1"}),
-        (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "none"}),
+        (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "/dev/nvme1n1"}),
+        (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "none"}),
         (hosts.workstation(disks=[RAW]), hosts.nonsense(), ON_CPU),
         (hosts.workstation(disks=[RAW, hosts.disk("/dev/nvme2n1", 10**12)]), hosts.nonsense(), ON_CPU),
-        (hosts.workstation(disks=[RAW]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "/dev/nvme1n1"}),
+        (hosts.workstation(disks=[RAW]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "/dev/nvme1n1"}),
         (hosts.workstation(disks=[LABELLED, RAW]), hosts.nonsense(), ON_CPU),
-        (hosts.workstation(disks=[LABELLED]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_disk": "/dev/nvme3n1"}),
+        (hosts.workstation(disks=[LABELLED]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "/dev/nvme3n1"}),
     ],
 )
 def test_a_finished_host_gives_the_plan_that_made_it(host: Facts, model: Facts, variables: Facts) -> None:

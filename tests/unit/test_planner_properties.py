@@ -54,7 +54,7 @@ def variables(draw: st.DrawFn) -> Facts:
                 "llmhost_accelerator": st.sampled_from(["auto", "cpu", "nvidia"]),
                 "llmhost_context": st.one_of(st.just("auto"), st.integers(256, 200_000)),
                 "llmhost_parallel": st.integers(1, 8),
-                "llmhost_storage_disk": st.sampled_from(["auto", "none", "/dev/nvme1n1", "S1n1", "/dev/nope"]),
+                "llmhost_storage_devices": st.sampled_from(["auto", "none", "/dev/nvme1n1", "S1n1", "/dev/nope"]),
                 "llmhost_swap": st.sampled_from(["auto", "0", "8 GiB", "100 GiB"]),
                 "llmhost_swap_max": st.sampled_from(["0", "500 MiB", "10 GiB", "64 GiB", "300 GiB"]),
                 "llmhost_requirements": st.sampled_from([{}, {"gpus": 2, "vram": "48 GB"}, {"ram": "1 TB"}]),

@@ -12,6 +12,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.finding import Findin
 from ansible_collections.llmhost.core.plugins.module_utils.size import SizeError, parse_size
 
 PREFIX = "llmhost_"
+AUTO = "auto"
+NO_DISK = "none"
 
 DEFAULTS: dict[str, Any] = {
     "tier": "custom",
@@ -24,7 +26,9 @@ DEFAULTS: dict[str, Any] = {
     "context": "auto",
     "parallel": "1",
     "kv_cache_type": "auto",
-    "storage_disk": "auto",
+    "storage_devices": AUTO,
+    "claim_disks": AUTO,
+    "overwrite_unrecognised": False,
     "storage_path": "/srv/llmhost",
     "storage_filesystem": "ext4",
     "swap": "auto",
@@ -50,6 +54,9 @@ FACTS = frozenset({"llmhost_plan"})
 # A prefix that playbooks other than site.yml (remove, acceptance) and test beds use for their own switches.
 _OTHER_PLAYBOOKS = ("llmhost_remove_", "llmhost_acceptance_", "llmhost_bed_")
 
+# What a variable of an earlier release is called now.
+_RENAMED = {"storage_disk": "storage_devices"}
+
 _CHOICES = {
     "accelerator": ("auto", "nvidia", "cpu"),
     "cpu_level": ("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4"),
@@ -57,12 +64,17 @@ _CHOICES = {
     "kv_cache_type": ("auto", "f16", "q8_0", "q4_0", "fp8"),
     "storage_filesystem": ("ext4", "xfs"),
 }
+_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _LEAST_CONTEXT = 256
 
 
 @dataclass(frozen=True)
 class Intent:
-    """The wanted host. A size or number of None means that the planner chooses."""
+    """The wanted host. A size or number of None means that the planner chooses.
+
+    ``storage_devices`` are the names of disks that the user gave: None leaves the choice to the planner, and none at all
+    asks for a directory. ``claim_disks`` of None allows a claim where it is safe to.
+    """
 
     tier: str
     requirements: Mapping[str, Any]
@@ -73,7 +85,9 @@ class Intent:
     context: int | None
     parallel: int | None
     kv_cache_type: str | None
-    storage_disk: str
+    storage_devices: tuple[str, ...] | None
+    claim_disks: bool | None
+    overwrite_unrecognised: bool
     storage_path: str
     storage_filesystem: str
     swap_bytes: int | None
@@ -107,7 +121,9 @@ def read_intent(variables: Mapping[str, Any]) -> tuple[Intent, list[Finding]]:
         engine=reader.choice("engine"),
         parallel=None if reader.is_auto("parallel") else reader.number("parallel", 1, 256) or 1,
         kv_cache_type=reader.optional_choice("kv_cache_type"),
-        storage_disk=reader.text("storage_disk"),
+        storage_devices=reader.names("storage_devices"),
+        claim_disks=None if reader.is_auto("claim_disks") else reader.boolean("claim_disks"),
+        overwrite_unrecognised=bool(reader.boolean("overwrite_unrecognised")),
         storage_path=reader.path("storage_path"),
         storage_filesystem=reader.choice("storage_filesystem"),
         swap_bytes=None if reader.is_auto("swap") else reader.size("swap"),
@@ -169,6 +185,29 @@ class _Reader:
             return int(default) if default.isdigit() else None
         return value
 
+    def boolean(self, name: str) -> bool | None:
+        # A variable given as -e name=value arrives as text.
+        value = _BOOLEANS.get(str(self.values[name]).strip().lower())
+        if value is None:
+            default = self._refuse(name, "true or false")
+            return default if isinstance(default, bool) else None
+        return value
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        """Return a list of names, given as one or as a text with commas; None for auto."""
+        value = self.values[name]
+        given = value.split(",") if isinstance(value, str) else value
+        if not isinstance(given, (list, tuple)) or not all(isinstance(entry, str) for entry in given):
+            self._refuse(name, "a list of texts; a serial number of digits alone needs quotes")
+            return None
+        names = tuple(filter(None, (entry.strip() for entry in given)))
+        if not names:
+            self._refuse(name, f"{AUTO}, {NO_DISK}, or the names of disks")
+            return None
+        if names == (AUTO,):
+            return None
+        return () if names == (NO_DISK,) else names
+
     def size(self, name: str) -> int | None:
         try:
             return parse_size(self.values[name])
@@ -194,6 +233,10 @@ def _unknown(variables: Mapping[str, Any]) -> list[Finding]:
     findings = []
     for name in sorted(variables):
         short = _without_prefix(name)
+        if short in _RENAMED:
+            now = PREFIX + _RENAMED[short]
+            findings.append(error("variable.renamed", f"{name} is called {now} now.", f"Set {now} to what it was."))
+            continue
         if short in DEFAULTS or name in FACTS or name.startswith(_OTHER_PLAYBOOKS):
             continue
         near = difflib.get_close_matches(short, DEFAULTS, n=1)

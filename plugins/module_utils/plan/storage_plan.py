@@ -79,14 +79,14 @@ def plan_storage(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
     """Choose the place for ``need`` bytes."""
     ours = _recorded_disk(host)
     recorded = record.text(host.storage_state, "kind")
-    if intent.storage_disk == "none":
+    if intent.storage_devices == ():
         if recorded == "disk":
             device = record.text(host.storage_state, "device", "a disk")
-            message = f"llmhost_storage_disk is none, but {device} was claimed on this host and holds its models."
-            remedy = "Set llmhost_storage_disk: auto, or give the disk up first with playbooks/remove.yml."
+            message = f"llmhost_storage_devices is none, but {device} was claimed on this host and holds its models."
+            remedy = "Set llmhost_storage_devices: auto, or give the disk up first with playbooks/remove.yml."
             return StoragePlan(intent.storage_path, findings=(error("storage.disk_in_use", message, remedy),))
         return _directory(host, intent, need)
-    if intent.storage_disk != "auto":
+    if intent.storage_devices is not None:
         return _named_disk(host, intent, need)
     chosen = _chosen_disk(host, intent, need, ours)
     unclear = tuple(disk for disk in _spare_disks(host, need) if disk.unrecognised_data and disk is not ours)
@@ -105,7 +105,7 @@ def _chosen_disk(host: HostFacts, intent: Intent, need: int, ours: Disk | None) 
     labelled = _labelled_disks(host, intent, need)
     if len(labelled) > 1:
         message = f"More than one disk carries the label {LABEL}: {_list(labelled)}."
-        remedy = "Name the one with the models in llmhost_storage_disk."
+        remedy = "Name the one with the models in llmhost_storage_devices."
         return StoragePlan(intent.storage_path, findings=(error("storage.label_twice", message, remedy),))
     blank = [disk for disk in _spare_disks(host, need) if not disk.unrecognised_data]
     best = max(blank, key=lambda disk: (not disk.ephemeral, disk.size_bytes, disk.path), default=None)
@@ -119,7 +119,7 @@ def _left_alone(disks: Sequence[Disk], matters: bool) -> Finding:
         f"{_list(disks)}."
     )
     remedy = (
-        "If nothing on one is needed, empty it with blkdiscard --zeroout, or name it in llmhost_storage_disk, which "
+        "If nothing on one is needed, empty it with blkdiscard --zeroout, or name it in llmhost_storage_devices, which "
         "says that it may be overwritten."
     )
     return (warning if matters else info)("storage.unrecognised_data", message, remedy)
@@ -129,7 +129,7 @@ def _claim(disk: Disk, intent: Intent, filesystem: str = "") -> StoragePlan:
     findings = []
     if disk.ephemeral:
         message = f"{disk.stable_path} ({disk.model}) loses its data when the machine is stopped."
-        remedy = "The model is downloaded again then. Name another disk in llmhost_storage_disk to keep it."
+        remedy = "The model is downloaded again then. Name another disk in llmhost_storage_devices to keep it."
         findings.append(warning("storage.ephemeral", message, remedy))
     kept = filesystem if filesystem in _LABELS else intent.storage_filesystem
     return StoragePlan(intent.storage_path, disk, kept, tuple(findings))
@@ -143,7 +143,7 @@ def _claim_named(disk: Disk, host: HostFacts, intent: Intent, filesystem: str = 
     # True before the claim and after it: the record keeps what was there, so that the plan stays the same.
     message = (
         f"Until it is claimed, {disk.stable_path} holds data without a signature, as of plain dm-crypt or of a "
-        "database. llmhost_storage_disk names it, so a filesystem takes the place of that data."
+        "database. llmhost_storage_devices names it, so a filesystem takes the place of that data."
     )
     found = warning("storage.unrecognised_data", message, "If the data is needed, name another disk before the run.")
     return replace(chosen, findings=(*chosen.findings, found))
@@ -163,7 +163,7 @@ def _is_begun(host: HostFacts) -> bool:
 def _kept_disk(host: HostFacts, intent: Intent, ours: Disk | None) -> StoragePlan:
     if ours is not None and ours.blank and ours.unrecognised_data and not _is_begun(host):
         message = f"{ours.stable_path} was claimed on this host and holds other data now, which no test recognises."
-        remedy = "Name it in llmhost_storage_disk if that data may go, or give it up with playbooks/remove.yml."
+        remedy = "Name it in llmhost_storage_devices if that data may go, or give it up with playbooks/remove.yml."
         return StoragePlan(intent.storage_path, findings=(error("storage.unrecognised_data", message, remedy),))
     if ours is not None:
         return _claim(ours, intent, record.text(host.storage_state, "filesystem"))
@@ -175,12 +175,12 @@ def _kept_disk(host: HostFacts, intent: Intent, ours: Disk | None) -> StoragePla
 
 def _named_disk(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
     """Take the disk that the user named, of any kind, if it is blank or ours; no other disk is ever touched."""
-    wanted = intent.storage_disk
+    wanted = (intent.storage_devices or ("",))[0]
     called = [disk for disk in host.disks if disk.is_called(wanted)]
     if len(called) != 1:
         there = ", ".join(_describe(disk) for disk in host.disks if disk.type == "disk") or "none"
         many = f"{len(called)} disks are called {wanted}" if called else f"this host has no disk {wanted}"
-        message = f"llmhost_storage_disk: {many}. Disks of this host: {there}."
+        message = f"llmhost_storage_devices: {many}. Disks of this host: {there}."
         remedy = "Name one by its path, its path below /dev/disk/by-id or its serial number."
         return StoragePlan(intent.storage_path, findings=(error("storage.disk_unknown", message, remedy),))
     disk = called[0]
@@ -242,9 +242,11 @@ def _directory(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
     if intent.storage_path_is_default:
         path = known or _best_directory(host, need)
     filesystem = host.filesystem_of(path)
-    asked = intent.storage_disk == "none" or not intent.storage_path_is_default
+    asked = intent.storage_devices == () or not intent.storage_path_is_default
     message = f"Models go into the directory {path}, {'as asked' if asked else 'because no spare disk was found'}."
-    findings = [info("storage.directory", message, "" if asked else "Name a disk in llmhost_storage_disk to use it.")]
+    findings = [
+        info("storage.directory", message, "" if asked else "Name a disk in llmhost_storage_devices to use it.")
+    ]
     if filesystem is not None:
         findings += _check_filesystem(filesystem, path, need, already_ours=known == path)
     return StoragePlan(path, filesystem=filesystem.type if filesystem else "", findings=tuple(findings))
