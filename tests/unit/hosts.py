@@ -12,6 +12,7 @@ GIB = 2**30
 Facts = dict[str, Any]
 
 ABLE = {"able": True, "reason": ""}
+CAPABILITIES = ("root", "systemd", "kernel_modules", "swap", "mkfs", "sysctl", "reboot")
 INFERENCE_UNIT = "llmhost-inference.service"
 
 
@@ -93,9 +94,12 @@ def workstation(gpus: int = 1, ram_bytes: int = 67_300_000_000, **fields: Any) -
         "kernel": {"release": "5.15.0-119-generic", "architecture": "x86_64"},
         "init": "systemd",
         "virtualization": {"machine": "none", "container": "none"},
-        "cloud": {"name": "none", "fresh": False, "first_boot": None, "mounts": [], "swaps": []},
+        "cloud": {
+            **{"name": "none", "fresh": False, "first_boot": None, "mounts": [], "swaps": []},
+            "init": {"state": "absent", "stage": "", "errors": []},
+        },
         "secure_boot": False,
-        "capabilities": {name: dict(ABLE) for name in ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")},
+        "capabilities": {name: dict(ABLE) for name in CAPABILITIES},
         "cpu": {
             "vendor": "AuthenticAMD",
             "family": 25,

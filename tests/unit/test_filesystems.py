@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.host.btrfs import Btrfs, obstacle
 from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems import is_rotational, read_filesystems
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice
 
@@ -80,6 +81,7 @@ def test_real_filesystems(machine: Machine) -> None:
         "rotational": False,
         "network": False,
         "read_only": False,
+        "btrfs": None,
     }
     assert facts["/network"]["network"] is True
     assert facts["/network"]["size_bytes"] == 0
@@ -117,3 +119,37 @@ def test_no_proc_is_a_finding(tmp_path: Path) -> None:
 
 def test_device_without_a_queue(tmp_path: Path) -> None:
     assert is_rotational("0:40", str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "devices", "kernel", "says"),
+    [
+        (("data/single",), 1, "5.15.0-119-generic", ""),
+        (("mixed/single",), 1, "6.8.0", ""),
+        (("data/single",), 1, "4.19.0", "Linux 4.19.0 cannot"),
+        (("data/single",), 2, "5.15.0", "has 2 devices"),
+        (("data/raid1", "data/single"), 1, "5.15.0", "keeps data as raid1 and single"),
+        (("data/dup",), 1, "5.15.0", "keeps data as dup"),
+        ((), 0, "5.15.0", "not known"),
+    ],
+)
+def test_what_keeps_the_kernel_from_swapping_to_a_btrfs(
+    machine: Machine, groups: tuple[str, ...], devices: int, kernel: str, says: str
+) -> None:
+    data = machine.path("data")
+    machine.write({"proc/self/mountinfo": mountinfo(("0:30", data, "btrfs", "/dev/sda1"))})
+    for group in groups:
+        machine.write({f"sys/fs/btrfs/abcd/allocation/{group}/used_bytes": "1\n"})
+        machine.write({f"sys/fs/btrfs/abcd/allocation/{group.split('/')[0]}/flags": "1\n"})
+    for number in range(devices):
+        machine.write({f"sys/fs/btrfs/abcd/devices/sda{number}": ""})
+    device = BlockDevice.from_json(block_device("sda", children=[block_device("sda1", uuid="abcd", maj_min="8:1")]))
+    ((found,), _) = read_filesystems([device], machine.path("sys"), machine.path("proc"), status)
+    assert found.btrfs is not None
+    assert found.as_dict()["btrfs"]["devices"] == devices
+    reason = obstacle(found.btrfs.devices, found.btrfs.data_profiles, kernel)
+    assert (says in reason) if says else reason == ""
+
+
+def test_a_btrfs_without_a_known_uuid_has_no_known_devices(machine: Machine) -> None:
+    assert obstacle(Btrfs.from_sysfs(None).devices, ()) != ""

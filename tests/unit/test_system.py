@@ -130,6 +130,7 @@ def capabilities(
             "proc/self/status": f"Name:\tpython3\nUid:\t1000\t{uid}\t0\t0\nCapEff:\t{effective}\n",
             "proc/self/uid_map": f"         {uid_map}\n",
             "proc/1/comm": f"{init}\n",
+            "proc/sys/vm/overcommit_memory": "0\n",
             "run/systemd/system/x": "",
         }
     )
@@ -145,7 +146,7 @@ def test_a_bare_machine_may_do_everything(machine: Machine) -> None:
 
 def test_an_ordinary_user_may_do_little(machine: Machine) -> None:
     reasons = capabilities(machine, uid=1000, effective="0000000000000000")
-    assert set(reasons) == {"root", "kernel_modules", "swap", "mkfs", "reboot"}
+    assert set(reasons) == {"root", "kernel_modules", "swap", "mkfs", "sysctl", "reboot"}
     assert set(reasons.values()) == {"The user is not root; connect as root or use become."}
 
 

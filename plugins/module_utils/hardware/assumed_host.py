@@ -190,7 +190,7 @@ def _bandwidth(said: Hardware, assumed: list[str]) -> int | None:
 
 def _capabilities(container: bool) -> Facts:
     able = {"able": True, "reason": ""}
-    names = ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")
+    names = ("root", "systemd", "kernel_modules", "swap", "mkfs", "sysctl", "reboot")
     if not container:
         return {name: dict(able) for name in names}
     box = {"able": False, "reason": "This host is a container (docker) without CAP_SYS_ADMIN."}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from ansible_collections.llmhost.core.plugins.module_utils.files import parse_int, read_text
 from ansible_collections.llmhost.core.plugins.module_utils.host.system import read_init
 
+_A_SYSCTL = "sys/vm/overcommit_memory"
 _CAP_SYS_MODULE = 16
 _CAP_SYS_ADMIN = 21
 _ALL_USERS = ["0", "0", "4294967295"]
@@ -36,6 +37,7 @@ class Capabilities:
     kernel_modules: Capability
     swap: Capability
     mkfs: Capability
+    sysctl: Capability
     reboot: Capability
 
     @classmethod
@@ -62,6 +64,10 @@ class Capabilities:
             ),
             swap=Capability.unless(not_root, mapped, no_admin_inside, no_admin),
             mkfs=Capability.unless(not_root, mapped, no_admin_inside, no_admin),
+            sysctl=Capability.unless(
+                not_root,
+                (not os.access(os.path.join(proc, _A_SYSCTL), os.W_OK), f"{proc}/sys cannot be written."),
+            ),
             reboot=Capability.unless(
                 not_root,
                 (inside, f"{box}; a reboot would end it, and not restart its kernel."),

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.files import read_text, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
+from ansible_collections.llmhost.core.plugins.module_utils.host.btrfs import Btrfs
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice
 from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mount, Mounts
 
@@ -37,6 +38,7 @@ class Filesystem:
     rotational: bool | None
     network: bool
     read_only: bool
+    btrfs: Btrfs | None = None
 
     @classmethod
     def from_mount(
@@ -65,6 +67,7 @@ class Filesystem:
             rotational=None if network or number in virtio else is_rotational(number, sysfs),
             network=network,
             read_only=bool(status and status.f_flag & os.ST_RDONLY),
+            btrfs=Btrfs.from_sysfs(device.uuid if device else None, sysfs) if mount.fstype == "btrfs" else None,
         )
 
     def as_dict(self) -> dict[str, Any]:
