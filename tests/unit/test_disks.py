@@ -11,13 +11,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.command import Comman
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
 from ansible_collections.llmhost.core.plugins.module_utils.host.disks import Disk, read_disk, read_disks
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import list_block_devices
-from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import (
-    Look,
-    erase_samples,
-    look_exclusively,
-    sample_offsets,
-)
-from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB
+from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import Look
 
 from tests.unit.machine import FIXTURES, NOTHING_FOUND, Machine, block_device, lsblk, recorded
 
@@ -317,72 +311,3 @@ def test_data_that_a_test_recognises_is_not_unrecognised(machine: Machine) -> No
     assert not examine(machine, "/dev/loop0", data=True).unrecognised_data
     machine.programs = {**NOTHING_FOUND, "lsblk": lsblk({})}
     assert not examine(machine, busy="the kernel has it in use", data=True).unrecognised_data
-
-
-def test_look_says_why_not(tmp_path: Path) -> None:
-    assert "No such file" in look_exclusively(str(tmp_path / "absent")).problem
-    assert look_exclusively("a\0b").problem.startswith("it cannot be opened")
-    assert look_exclusively(str(tmp_path)).problem.startswith("it cannot be read")
-
-
-@pytest.mark.parametrize("size", [0, 1, 512, MIB, MIB + 512, 3 * MIB, 64 * MIB, 10**9])
-def test_a_disk_of_zeros_reads_as_zeros(tmp_path: Path, size: int) -> None:
-    assert look_exclusively(str(image(tmp_path, size))) == Look()
-
-
-@pytest.mark.parametrize(
-    "offset",
-    [0, MIB - 1, 10**9 - MIB, 10**9 - 1, *(offset + 4096 for offset in sample_offsets(10**9))],
-)
-def test_one_byte_is_found_at_either_end_and_in_every_sample(tmp_path: Path, offset: int) -> None:
-    file = image(tmp_path, 10**9)
-    write_at(file, offset, b"x")
-    assert look_exclusively(str(file)) == Look(data=True)
-
-
-@pytest.mark.parametrize("size", [1, 2 * MIB, 6 * MIB])
-def test_a_small_disk_is_looked_at_everywhere(tmp_path: Path, size: int) -> None:
-    for offset in range(0, size, 65521):
-        file = image(tmp_path, size)
-        write_at(file, offset, b"x")
-        assert look_exclusively(str(file)).data
-
-
-@pytest.mark.parametrize("size", [0, 512, 5 * MIB, 2000 * GIB])
-def test_samples_are_few_and_lie_on_the_disk(size: int) -> None:
-    offsets = sample_offsets(size)
-    assert offsets[0] == 0
-    assert offsets[-1] == max(0, size - MIB)
-    assert len(offsets) <= 6
-
-
-def test_a_bad_sector_in_a_sample_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(descriptor: int, length: int, offset: int) -> bytes:
-        if offset:
-            raise OSError(5, "Input/output error")
-        return bytes(4096)
-
-    monkeypatch.setattr(os, "pread", read)
-    assert look_exclusively(str(image(tmp_path, MIB))).problem == "it cannot be read: Input/output error"
-
-
-def test_what_was_erased_is_seen_to_hold_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "disk"
-    file.write_bytes(b"x" * (20 * MIB + 512))
-    erase_samples(str(file))
-    assert file.stat().st_size == 20 * MIB + 512
-    assert look_exclusively(str(file)) == Look()
-
-
-def image(directory: Path, size: int) -> Path:
-    """Return a sparse file that reads as zeros."""
-    file = directory / "image"
-    with file.open("wb") as opened:
-        opened.truncate(size)
-    return file
-
-
-def write_at(file: Path, offset: int, data: bytes) -> None:
-    with file.open("r+b") as opened:
-        opened.seek(offset)
-        opened.write(data)

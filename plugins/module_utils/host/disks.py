@@ -45,7 +45,8 @@ _NVME_FABRICS = frozenset({"fc", "rdma", "tcp"})
 class Disk:
     """One whole disk. ``not_blank`` says, a sentence each, why it may not be claimed; empty means proved blank.
 
-    ``unrecognised_data`` is true of a blank disk that does not read as zeros: nothing says whose that data is.
+    ``unrecognised_data`` is true of a blank disk that does not read as zeros: nothing says whose that data is, unless
+    ``remains`` names a part of something that was wiped.
     """
 
     path: str
@@ -73,6 +74,7 @@ class Disk:
     network: bool
     not_blank: list[str]
     unrecognised_data: bool
+    remains: str
     pcie: PcieLink | None
 
     @property
@@ -110,6 +112,7 @@ class Disk:
             network=is_network(device, nvme_transport(device.name, sysfs)),
             not_blank=[],
             unrecognised_data=False,
+            remains="",
             pcie=_pcie(device.name, sysfs),
         )
         return replace(disk, not_blank=in_use(disk))
@@ -247,6 +250,7 @@ def examine(
         blkid_status=blkid.status,
         not_blank=reasons,
         unrecognised_data=look.data and not reasons,
+        remains="" if reasons else look.remains,
     )
     return _fill(disk, blkid.fields.get), failures
 

@@ -6,20 +6,22 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
 from ansible_collections.llmhost.core.plugins.module_utils.files import parse_int
-from ansible_collections.llmhost.core.plugins.module_utils.size import MIB
+from ansible_collections.llmhost.core.plugins.module_utils.host.remains import find_remains
+from ansible_collections.llmhost.core.plugins.module_utils.host.sampling import read_samples
+from ansible_collections.llmhost.core.plugins.module_utils.host.uses import Uses, block_number
 
 # The one status of ``blkid -p`` that speaks for a blank device. 0 is a find, 8 more than one.
 BLKID_NOTHING_FOUND = 2
 BLKID_AMBIVALENT = 8
 
-# Raw data (plain dm-crypt, a database's device) has no signature, but it fills its disk or begins at an end of it: so
-# many parts of a disk are looked at, the first and the last MiB among them.
-_SAMPLES = 6
+_ATTEMPTS = 8
+_PAUSE_SECONDS = 0.25
 
 _KINDS = {
     "LVM1_member": "an LVM physical volume",
@@ -68,10 +70,14 @@ class Blkid:
 
 @dataclass(frozen=True)
 class Look:
-    """What reading a device shows: why it cannot be had, or whether it holds anything but zeros where it was read."""
+    """What reading a device shows: why it cannot be had, or whether it holds anything but zeros where it was read.
+
+    ``remains`` names what the data is part of, where a magic number tells it: a copy of a superblock that was wiped.
+    """
 
     problem: str = ""
     data: bool = False
+    remains: str = ""
 
 
 def parse_wipefs(text: str) -> tuple[Signature, ...]:
@@ -132,59 +138,47 @@ def read_blkid(path: str, run_command: RunCommand) -> Blkid:
     return Blkid(None, {}, f"blkid could not examine it: {done.complaint}")
 
 
-def look_exclusively(path: str) -> Look:
+def look_exclusively(path: str, uses: Uses | None = None) -> Look:
     """Open ``path`` for exclusive reading and look at samples of it. Nothing is written.
 
     A mount, a swap area, an array or a volume claims its device in whatever namespace it lives: a container that was
-    given a disk cannot see that the host has mounted it, but this open fails.
+    given a disk cannot see that the host has mounted it, but this open fails. Uses without a claim are looked up, now
+    or, for many disks at once, in ``uses``.
     """
+    number = block_number(path)
+    if number and (users := uses.of(number) if uses else _users(number)):
+        return Look("; ".join(users))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC)
     except OSError as reason:
         if reason.errno == errno.EBUSY:
-            uses = "a mount, swap area, array or volume, perhaps outside this container"
-            return Look(f"the kernel has it in use ({uses})")
+            kinds = "a mount, swap area, array or volume, perhaps outside this container"
+            return Look(f"the kernel has it in use ({kinds})")
         return Look(f"it cannot be opened: {reason.strerror}")
     except ValueError as reason:
         return Look(f"it cannot be opened: {reason}")
     try:
-        return Look(data=_holds_data(descriptor))
+        return _look(descriptor)
     except OSError as reason:
         return Look(f"it cannot be read: {reason.strerror}")
     finally:
         os.close(descriptor)
 
 
-def sample_offsets(size: int) -> list[int]:
-    """Return where the samples of a device begin, a MiB each; they touch in a small one and never leave a large one."""
-    last = max(0, size - MIB)
-    return sorted({last * number // (_SAMPLES - 1) for number in range(_SAMPLES)})
+def _users(number: str) -> tuple[str, ...]:
+    """Return who has the device open and goes on having it: the programs of udev rules look at a disk and go away."""
+    for _attempt in range(_ATTEMPTS):
+        if not (users := Uses.read().of(number)):
+            return ()
+        time.sleep(_PAUSE_SECONDS)
+    return users
 
 
-def erase_samples(path: str) -> None:
-    """Write zeros where ``look_exclusively`` reads, so that a disk that was given up is seen to hold nothing."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC)
-    try:
-        size = os.lseek(descriptor, 0, os.SEEK_END)
-        for start in sample_offsets(size):
-            at, end = start, min(start + MIB, size)
-            while at < end:
-                at += os.pwrite(descriptor, bytes(end - at), at)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _holds_data(descriptor: int) -> bool:
-    size = os.lseek(descriptor, 0, os.SEEK_END)
-    return any(_sample_holds_data(descriptor, offset) for offset in sample_offsets(size))
-
-
-def _sample_holds_data(descriptor: int, offset: int) -> bool:
-    # A read ends early before a bad sector, and only the next one fails: go on until the end of the sample or device.
-    end = offset + MIB
-    while offset < end and (read := os.pread(descriptor, end - offset, offset)):
+def _look(descriptor: int) -> Look:
+    data, remains = False, ""
+    for offset, read in read_samples(descriptor):
         if read != bytes(len(read)):
-            return True
-        offset += len(read)
-    return False
+            data, remains = True, remains or find_remains(offset, read)
+        if remains:
+            break
+    return Look(data=data, remains=remains)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult, RunCommand
 from ansible_collections.llmhost.core.plugins.module_utils.host.disks import Disk
 from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
-from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import erase_samples
+from ansible_collections.llmhost.core.plugins.module_utils.host.sampling import erase_samples
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
 from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import (
     Claim,
