@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from ansible_collections.llmhost.core.plugins.module_utils.durable import replace, sync_directory
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class TextFile:
     def apply(self) -> None:
         """Write or delete the file in one step; it is never readable by more people than its mode says."""
         if not self.text:
-            self.path.unlink(missing_ok=True)
+            self._delete()
             return
         private = not self.mode & stat.S_IROTH
         self.path.parent.mkdir(mode=0o750 if private else 0o755, parents=True, exist_ok=True)
@@ -47,7 +50,13 @@ class TextFile:
                 os.fchmod(descriptor, self.mode)
                 file.flush()
                 os.fsync(descriptor)
-            os.replace(temporary, self.path)
+            replace(temporary, self.path)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
             raise
+
+    def _delete(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+            sync_directory(self.path.parent)

@@ -55,12 +55,17 @@ def recipe() -> object:
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache directory whose sources are there already, and tools that pretend."""
-    (tmp_path / "work" / ARCHIVE / "src").mkdir(parents=True)
+    bring_sources(tmp_path / "work")
     (tmp_path / "tools").mkdir()
     for name, script in TOOLS.items():
         tool(tmp_path, name, script)
     monkeypatch.setenv("PATH", f"{tmp_path}/tools:/usr/bin:/bin")
     return tmp_path / "work"
+
+
+def bring_sources(work: Path) -> None:
+    (work / ARCHIVE / "src").mkdir(parents=True)
+    (work / ARCHIVE / "boot_id").write_text(build.BOOT_ID.read_text())
 
 
 def tool(folder: Path, name: str, script: str) -> None:
@@ -95,7 +100,7 @@ def test_the_same_input_gives_the_same_bytes(recipe: object, work: Path) -> None
     first = make(recipe, work)["sha256"]
     for path in work.iterdir():
         path.unlink()
-    (work / ARCHIVE / "src").mkdir(parents=True)
+    bring_sources(work)
     assert make(recipe, work)["sha256"] == first
 
 
@@ -113,6 +118,18 @@ def test_a_compiler_that_fails_says_so_in_the_journal(
         make(recipe, work)
     assert capfd.readouterr().out == "a.cpp:1: error: no such thing\n"
     assert (work / ARCHIVE / "src").exists(), "the next build goes on from here"
+
+
+def test_what_was_built_before_the_last_boot_is_not_trusted(
+    recipe: object, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / ARCHIVE / "boot_id").write_text("another boot\n")
+    seen: list[list[str]] = []
+    monkeypatch.setattr(
+        build.Builder, "_sources", lambda _self: seen.append([path.name for path in (work / ARCHIVE).iterdir()])
+    )
+    make(recipe, work)
+    assert seen == [["boot_id"]], "a power cut may have emptied any file of it"
 
 
 def test_progress_counts_the_steps_of_ninja(

@@ -35,7 +35,8 @@ def test_an_environment_is_made_once(tmp_path: Path) -> None:
     assert not environment.is_complete()
     environment.make("/usr/bin/python3", python)
     assert environment.is_complete()
-    assert [command[2] for command in python.commands] == ["venv", "pip"]
+    assert [command[2] for command in python.commands[:2]] == ["venv", "pip"]
+    assert list(python.commands[2]) == ["sync", "--file-system", str(tmp_path / "opt/.hub.new")]
     assert "--require-hashes" in python.commands[1]
     assert [path.name for path in (tmp_path / "opt").iterdir()] == ["hub"]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
+from ansible_collections.llmhost.core.plugins.module_utils.durable import replace
 
 PIP = ("-m", "pip", "install", "--require-hashes", "--no-input", "--disable-pip-version-check", "--progress-bar=off")
 
@@ -46,7 +47,9 @@ class PythonEnvironment:
         _run(run, str(fresh / "bin/python"), *PIP, "-r", str(wanted))
         os.replace(wanted, self._list(fresh))
         shutil.rmtree(self.path, ignore_errors=True)
-        os.replace(fresh, self.path)
+        # Thousands of small files, none of which pip has synced: all of them are on the disk before the folder counts.
+        _run(run, "sync", "--file-system", str(fresh))
+        replace(fresh, self.path)
 
     def remove(self) -> None:
         """Remove the environment."""

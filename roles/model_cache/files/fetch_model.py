@@ -198,7 +198,7 @@ class Fetch:
             raise FetchError(
                 "disk.full",
                 f"{self._request.cache_path}: {need / GIB:.2f} GiB more are needed, {free / GIB:.2f} GiB are free.",
-                "Free some space, choose a larger disk (llmhost_storage_disk) or a smaller quantisation.",
+                "Free some space, choose a larger disk (llmhost_storage_devices) or a smaller quantisation.",
             )
 
     def _entry(self, name: str, blob: str) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from typing import Any
 ALLOWED_SUFFIXES = (".gguf", ".safetensors", ".json", ".txt", ".jinja", ".md", ".model", ".tiktoken")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 READ_BYTES = 1 << 22
+# The time of change of every verified file: 2000-01-01.
+TIME_NS = 946684800 * 10**9
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -49,7 +51,7 @@ class FetchError(Exception):
 def disk_trouble(problem: OSError) -> FetchError:
     """Explain why the cache could not be read or written."""
     if problem.errno in NO_ROOM:
-        remedy = "Free some space, or choose a larger disk (llmhost_storage_disk)."
+        remedy = "Free some space, or choose a larger disk (llmhost_storage_devices)."
         return FetchError("disk.full", f"The disk of the models is full ({problem}).", remedy)
     remedy = "Check the disk and its mount (findmnt, dmesg), and that the user llmhost-models may write there."
     return FetchError("disk.failed", f"The cache of the models cannot be used ({problem}).", remedy)
@@ -161,7 +163,12 @@ class Cache:
         return self._memory().get(digest, {}) == _print_of(self.blobs / digest)
 
     def remember(self, digest: str) -> None:
-        """Note that the blob as it is now has the checksum of its name."""
+        """Note that the blob as it is now has the checksum of its name.
+
+        It gets a time of change that nothing written to it later has. A model that was fetched again, because its disk
+        came back empty, is the same file as before for everybody who noted that time.
+        """
+        os.utime(self.blobs / digest, ns=(TIME_NS, TIME_NS))
         with self._lock:
             known = self._memory() | {digest: _print_of(self.blobs / digest)}
             write_json(self.folder / ".verified.json", {name: p for name, p in known.items() if p})
@@ -203,6 +210,7 @@ class Cache:
             for name, blob in blobs.items():
                 _link(self.blobs / blob, fresh / name)
             fresh.rename(snapshot)
+            sync(snapshot.parent)
         if not COMMIT.fullmatch(revision) and ".." not in revision.split("/"):
             write_text(self.folder / "refs" / revision, commit)
 
@@ -223,7 +231,23 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     fresh.write_text(text, encoding="utf-8")
+    rename(fresh, path)
+
+
+def rename(fresh: Path, path: Path) -> None:
+    """Give a file its name when its content is on the disk; when this returns, so is the name."""
+    sync(fresh)
     fresh.rename(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -255,3 +279,4 @@ def _link(blob: Path, name: Path) -> None:
     # The target counts from where the name ends up; the temporary folder of a snapshot is as deep as the final one.
     fresh.symlink_to(os.path.relpath(blob, name.parent))
     fresh.rename(name)
+    sync(name.parent)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import hf_xet  # type: ignore[import-untyped]
 import httpx2
-from hub_cache import NO_ROOM, Cache, FetchError, Heartbeat, Request, WantedFile, hash_file, write_json
+from hub_cache import NO_ROOM, Cache, FetchError, Heartbeat, Request, WantedFile, hash_file, rename, write_json
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -98,10 +98,6 @@ class PartialFile:
         result: str = self._hasher.hexdigest()
         return result
 
-    def sync(self) -> None:
-        """Wait for the disk: a name in ``blobs`` must never lead to a file that a power cut emptied."""
-        os.fsync(self._fd)
-
 
 class Transfer:
     """Brings the missing files of a request into the cache."""
@@ -164,8 +160,8 @@ class Transfer:
                 self._receive_http(stream, url, about.location, file.size_bytes)
             found = stream.digest()
             if found == digest:
-                stream.sync()
-                partial.rename(self._cache.blobs / digest)
+                # A name in blobs must never lead to a file that a power cut emptied.
+                rename(partial, self._cache.blobs / digest)
             else:
                 partial.unlink()
         return found

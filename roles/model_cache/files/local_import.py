@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from hub_cache import Cache, FetchError, Heartbeat, Request, WantedFile, hash_file
+from hub_cache import Cache, FetchError, Heartbeat, Request, WantedFile, hash_file, rename
 
 FICLONE = 0x40049409
 COPY_BYTES = 1 << 24
@@ -62,7 +62,6 @@ def _import(source: int, file: WantedFile, cache: Cache, request: Request, heart
                 hasher.update(piece)
                 _write(target, piece)
                 heartbeat()
-        os.fsync(target)
     finally:
         os.close(target)
     found: str = hasher.hexdigest()
@@ -71,7 +70,7 @@ def _import(source: int, file: WantedFile, cache: Cache, request: Request, heart
         raise FetchError(
             "model.checksum", f"{file.name}: expected {file.digest}, the file has {found}.", "Get it again."
         )
-    partial.rename(cache.blobs / found)
+    rename(partial, cache.blobs / found)
     cache.remember(found)
     return found
 

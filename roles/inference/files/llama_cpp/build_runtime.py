@@ -31,6 +31,7 @@ BYTES_PER_COMPILER = 3 * 2**29
 # --no-build-isolation: pip asks scikit_build_core beside this file for the metadata, and runs nothing of the archive.
 PIP_OPTIONS = ("--no-deps", "--no-build-isolation", "--no-binary=:all:", "--require-hashes", "--no-cache-dir")
 STATUS = re.compile(r"\[(\d+)/(\d+)\] ")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class BuildError(Exception):
@@ -98,7 +99,7 @@ class Builder:
         """Build unless it is done; return what was made."""
         self._clear_others()
         if not self._is_built():
-            self._tree.mkdir(exist_ok=True)
+            self._begin()
             self._sources()
             self._configure()
             self._compile()
@@ -114,6 +115,14 @@ class Builder:
     def _is_built(self) -> bool:
         mark = self.package.with_name(self.package.name + ".sha256")
         return self.package.exists() and mark.exists() and mark.read_text().split()[:1] == [sha256(self.package)]
+
+    def _begin(self) -> None:
+        """Go on from what a killed build has left, unless there was a boot: a power cut may have emptied any file."""
+        mark, boot = self._tree / "boot_id", BOOT_ID.read_text()
+        if not mark.exists() or mark.read_text() != boot:
+            shutil.rmtree(self._tree, ignore_errors=True)
+        self._tree.mkdir(exist_ok=True)
+        mark.write_text(boot)
 
     def _sources(self) -> None:
         sources = self._tree / "src"
@@ -210,9 +219,21 @@ def write_package(package: Path, archive: str, described: dict[str, Any], files:
             info = tarfile.TarInfo(f"{archive}/{name}")
             info.size, info.mode = len(data), 0o755 if name.startswith("bin/") else 0o644
             tar.addfile(info, io.BytesIO(data))
+    sync(temporary)
     temporary.rename(package)
     temporary.write_text(f"{sha256(package)}  {package.name}\n")
+    sync(temporary)
     temporary.rename(package.with_name(package.name + ".sha256"))
+    sync(package.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until the content of a file, or the names in a directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def unpack_folder(sdist: Path, folder: str, target: Path) -> None:
