@@ -3,15 +3,33 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.llmhost.core.plugins.module_utils.command import run_command
+from ansible_collections.llmhost.core.plugins.module_utils.host.cloud_init import CloudInit
 from ansible_collections.llmhost.core.plugins.module_utils.host.host import read_host
+from ansible_collections.llmhost.core.plugins.module_utils.wait import wait_until_free
+
+REMEDY = "`cloud-init status --long` on the host tells where it is; run again when it has ended."
 
 
 def main() -> None:
-    """Read the facts; there is nothing to choose and nothing to change."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    module.exit_json(changed=False, host=read_host(run_command))
+    """Read the facts; there is little to choose and nothing to change."""
+    module = AnsibleModule(
+        argument_spec={
+            "settled": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 1800},
+            "poll": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    if module.params["settled"] and not module.check_mode:
+        look = partial(CloudInit.from_host, "/", run_command)
+        waiting_for = wait_until_free(lambda: look().waiting_for, module.params["poll"])
+        if waiting_for:
+            module.exit_json(changed=False, running=True, waiting_for=waiting_for, remedy=REMEDY)
+    module.exit_json(changed=False, running=False, host=read_host(run_command))
 
 
 if __name__ == "__main__":

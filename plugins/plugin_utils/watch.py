@@ -7,7 +7,12 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.llmhost.core.plugins.module_utils.service.progress import Progress, ProgressMeter
+from ansible_collections.llmhost.core.plugins.module_utils.service.progress import (
+    Progress,
+    ProgressMeter,
+    duration,
+)
+from ansible_collections.llmhost.core.plugins.module_utils.service.wait_meter import WaitMeter
 
 display = Display()
 
@@ -20,8 +25,13 @@ class WatchAction(ActionBase):
     """
 
     TRANSFERS_FILES = False
+    DEFAULT_TIMEOUT = 0
     _supports_check_mode = True
     _supports_async = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._meter = ProgressMeter()
 
     def waits(self) -> bool:
         """Tell whether the task waits at all; a subclass may say no."""
@@ -30,27 +40,54 @@ class WatchAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Look until there is nothing left to wait for, or the time is over."""
         super().run(tmp, task_vars)
-        meter, begun = ProgressMeter(), time.monotonic()
+        begun = time.monotonic()
         while True:
             report: dict[str, Any] = self._execute_module(module_args=dict(self._task.args), task_vars=task_vars)
             if not self.waits() or report.get("failed") or not report.get("running"):
                 return report
             # The module has accepted the arguments by now, so this is a number.
-            now, timeout = time.monotonic(), int(self._task.args.get("timeout", 0))
-            self._show(meter.line(_progress(report), now), task_vars)
+            now, timeout = time.monotonic(), int(self._task.args.get("timeout", self.DEFAULT_TIMEOUT))
+            self._show(self.line(report, now), task_vars)
             if 0 < timeout <= now - begun:
-                return report | {"failed": True, "msg": self._late(timeout)}
+                return report | {"failed": True, "msg": self.late(report, timeout)}
 
-    def _show(self, line: str | None, task_vars: dict[str, Any] | None) -> None:
-        if line is not None:
-            host = (task_vars or {}).get("inventory_hostname", "host")
-            display.display(f"  [{host}] {self._task.args['unit']}  {line}")
+    def line(self, report: dict[str, Any], now: float) -> str | None:
+        """Return what is to be shown of a report, if anything."""
+        text = self._meter.line(_progress(report), now)
+        return None if text is None else f"{self._task.args['unit']}  {text}"
 
-    def _late(self, timeout: int) -> str:
+    def late(self, report: dict[str, Any], timeout: int) -> str:
+        """Say that the time is over."""
         return (
             f"{self._task.args['unit']} is not done after {timeout} s: the wait ends here, the work goes on. "
             "Run the playbook again to join it, or give it more time."
         )
+
+    def _show(self, line: str | None, task_vars: dict[str, Any] | None) -> None:
+        if line is not None:
+            host = (task_vars or {}).get("inventory_hostname", "host")
+            display.display(f"  [{host}] {line}")
+
+
+class WaitAction(WatchAction):
+    """Calls the module until nothing on the host is in its way any more.
+
+    While something is, the report says ``running``, what it is (``waiting_for``) and what a person can do (``remedy``).
+    """
+
+    DEFAULT_TIMEOUT = 1800
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waited = WaitMeter()
+
+    def line(self, report: dict[str, Any], now: float) -> str | None:
+        """Return what is waited for, now and then."""
+        return self._waited.line(str(report.get("waiting_for")), now)
+
+    def late(self, report: dict[str, Any], timeout: int) -> str:
+        """Say what was waited for in vain, and the way on, which the module knows."""
+        return f"Still waiting for {report.get('waiting_for')} after {duration(timeout)}. {report.get('remedy', '')}"
 
 
 def _progress(report: dict[str, Any]) -> Progress | None:

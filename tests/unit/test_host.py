@@ -86,6 +86,7 @@ FILES = (
     "proc/sys/vm/overcommit_memory",
     "run/cloud-init/cloud-id",
     "run/cloud-init/instance-data.json",
+    "run/cloud-init/status.json",
     "sys/bus/pci/devices/0000:01:00.0/class",
     "sys/bus/pci/devices/0000:01:00.0/device",
     "sys/bus/pci/devices/0000:01:00.0/max_link_speed",

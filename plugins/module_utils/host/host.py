@@ -16,6 +16,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host import system
 from ansible_collections.llmhost.core.plugins.module_utils.host.capabilities import Capabilities
 from ansible_collections.llmhost.core.plugins.module_utils.host.cgroup import Limits
 from ansible_collections.llmhost.core.plugins.module_utils.host.cloud import Cloud
+from ansible_collections.llmhost.core.plugins.module_utils.host.cloud_init import CloudInit
 from ansible_collections.llmhost.core.plugins.module_utils.host.cpu import Cpu
 from ansible_collections.llmhost.core.plugins.module_utils.host.disks import read_disks
 from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems import read_filesystems
@@ -41,6 +42,8 @@ def read_host(
     limits = Limits.from_sysfs(sysfs, proc)
     distribution, distribution_findings = system.Distribution.from_etc(etc)
     virtualization, virtualization_findings = system.Virtualization.from_host(run_command, sysfs, proc, root)
+    # Before the disks, which it may be dividing: what is said of it is true of them too.
+    cloud_init = CloudInit.from_host(root, run_command)
     devices, device_findings = _block_devices(run_command)
     disks, disk_findings = read_disks(devices, run_command, sysfs, proc, dev)
     filesystems, filesystem_findings = read_filesystems(devices, sysfs, proc)
@@ -56,7 +59,10 @@ def read_host(
         "kernel": {"release": kernel.release, "architecture": kernel.machine},
         "init": system.read_init(proc),
         "virtualization": asdict(virtualization),
-        "cloud": Cloud.from_host(root, now, virtualization.container).as_dict(),
+        "cloud": {
+            **Cloud.from_host(root, now, virtualization.container).as_dict(),
+            "init": cloud_init.as_dict(),
+        },
         "secure_boot": system.read_secure_boot(sysfs, virtualization.container != "none"),
         "capabilities": Capabilities.from_proc(virtualization.container, proc, run).as_dict(),
         "cpu": cpu.as_dict(),
@@ -69,6 +75,7 @@ def read_host(
         "findings": _as_dicts(
             distribution_findings,
             virtualization_findings,
+            cloud_init.findings,
             device_findings,
             disk_findings,
             filesystem_findings,
