@@ -218,36 +218,6 @@ def test_a_disk_that_cannot_be_read_is_a_finding(machine: Machine) -> None:
     assert findings[0].message.startswith("/dev/nvme0n1: wipefs could not examine it")
 
 
-@pytest.mark.parametrize(
-    ("device", "ephemeral", "network"),
-    [
-        ({"model": "Amazon EC2 NVMe Instance Storage        "}, True, False),
-        ({"model": "Amazon Elastic Block Store              "}, False, True),
-        ({"model": "nvme_card"}, True, False),
-        ({"model": "nvme_card-pd"}, False, True),
-        ({"model": "EphemeralDisk", "tran": None}, True, False),
-        ({"model": "PersistentDisk", "tran": None}, False, True),
-        ({"model": "Microsoft NVMe Direct Disk"}, True, False),
-        ({"model": "Microsoft NVMe Direct Disk v2           "}, True, False),
-        ({"model": "MSFT NVMe Accelerator v1.0"}, False, True),
-        ({"model": "Samsung SSD 990 PRO 1TB"}, False, False),
-        ({"model": None, "tran": "iscsi"}, False, True),
-        ({"model": None, "kname": "nbd0", "tran": None}, False, True),
-        ({"model": "ST16000NM001G", "kname": "sda", "tran": "sata", "rota": True}, False, False),
-    ],
-)
-def test_cloud_disks_are_classified(machine: Machine, device: dict[str, Any], ephemeral: bool, network: bool) -> None:
-    machine.programs["lsblk"] = lsblk(device)
-    ((disk,), _) = survey(machine)
-    assert (disk.ephemeral, disk.network) == (ephemeral, network)
-
-
-def test_google_local_ssd_is_known_by_its_link(machine: Machine) -> None:
-    machine.link("dev/disk/by-id/google-local-nvme-ssd-0", "../../nvme0n1")
-    machine.programs["lsblk"] = lsblk({"model": "a new name"})
-    assert survey(machine)[0][0].ephemeral
-
-
 @pytest.mark.parametrize("place", ["device/transport", "device/nvme3/transport"])
 def test_nvme_over_a_fabric_is_a_network_disk(machine: Machine, place: str) -> None:
     machine.write({f"sys/block/nvme0n1/{place}": "tcp\n"})

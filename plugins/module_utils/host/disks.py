@@ -15,6 +15,8 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
 from ansible_collections.llmhost.core.plugins.module_utils.files import link_name, list_names, read_text, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
+from ansible_collections.llmhost.core.plugins.module_utils.host.disk_kind import cloud_links, is_ephemeral, is_network
+from ansible_collections.llmhost.core.plugins.module_utils.host.disk_use import Mounted, mounted_filesystems, use
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
 from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink
 from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import (
@@ -24,33 +26,26 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.signatures impor
     read_blkid,
     read_signatures,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.host.uses import Uses, block_number
 
 WHOLE_DISK_TYPES = frozenset({"disk", "loop"})
 
-_NO_DISK = re.compile(r"(ram|zram|sr|fd)\d+$")
-
-# Clouds name their disks by model. What a machine loses when it stops:
-_EPHEMERAL_MODEL = re.compile(
-    r"Amazon EC2 NVMe Instance Storage|nvme_card\d*|EphemeralDisk|Microsoft NVMe Direct Disk( v\d+)?"
-)
-# and what lies across a network, though it shows as a local NVMe or SCSI disk:
-_NETWORK_MODEL = re.compile(r"Amazon Elastic Block Store|nvme_card-pd|PersistentDisk|MSFT NVMe Accelerator v[\d.]+")
-_NETWORK_NAME = re.compile(r"(nbd|rbd|drbd)\d+$")
-_NETWORK_TRANSPORTS = frozenset({"iscsi", "fc", "fcoe"})
-# NVMe over Fabrics shows as nvme in lsblk; the controller tells the fabric.
-_NVME_FABRICS = frozenset({"fc", "rdma", "tcp"})
+# Memory, drives without a disk, volumes of a ZFS pool, the boot partitions of an eMMC.
+_NO_DISK = re.compile(r"(ram|zram|sr|fd|zd)\d+$|mmcblk\d+(boot\d+|rpmb)$")
 
 
 @dataclass(frozen=True)
 class Disk:
     """One whole disk. ``not_blank`` says, a sentence each, why it may not be claimed; empty means proved blank.
 
+    ``use`` says the same to a person, by the partitions, volumes and mounts, which ``contents`` lists.
     ``unrecognised_data`` is true of a blank disk that does not read as zeros: nothing says whose that data is, unless
     ``remains`` names a part of something that was wiped.
     """
 
     path: str
     by_id: list[str]
+    by_path: list[str]
     name: str
     type: str
     size_bytes: int
@@ -72,6 +67,8 @@ class Disk:
     blkid_status: int | None
     ephemeral: bool
     network: bool
+    use: str
+    contents: list[dict[str, Any]]
     not_blank: list[str]
     unrecognised_data: bool
     remains: str
@@ -83,12 +80,21 @@ class Disk:
         return not self.not_blank
 
     @classmethod
-    def from_block_device(cls, device: BlockDevice, sysfs: str = "/sys", dev: str = "/dev") -> Disk:
+    def from_block_device(
+        cls,
+        device: BlockDevice,
+        sysfs: str = "/sys",
+        dev: str = "/dev",
+        mounted: Mounted | None = None,
+        cloud: str = "none",
+    ) -> Disk:
         """Return the disk as lsblk and sysfs tell it, judged only by what can be seen without reading the disk."""
         by_id = _links(os.path.join(dev, "disk", "by-id"), device.name)
+        links = [*map(os.path.basename, by_id), *cloud_links(os.path.join(dev, "disk"), device.name)]
         disk = cls(
             path=device.path,
             by_id=by_id,
+            by_path=_links(os.path.join(dev, "disk", "by-path"), device.name),
             name=device.name,
             type=device.type,
             size_bytes=device.size_bytes,
@@ -108,8 +114,10 @@ class Disk:
             holders=list_names(sysfs, "block", device.name, "holders"),
             signatures=[],
             blkid_status=None,
-            ephemeral=is_ephemeral(device.model, by_id),
-            network=is_network(device, nvme_transport(device.name, sysfs)),
+            ephemeral=is_ephemeral(device.model, links),
+            network=is_network(device, links, nvme_transport(device.name, sysfs), cloud),
+            use=use(device, mounted or {}),
+            contents=[_content(node) for node in device.walk() if node is not device],
             not_blank=[],
             unrecognised_data=False,
             remains="",
@@ -135,22 +143,6 @@ def in_use(disk: Disk) -> list[str]:
         (disk.mountpoints, f"it is mounted or in use as swap ({', '.join(disk.mountpoints)})"),
     )
     return [reason for applies, reason in facts if applies]
-
-
-def is_ephemeral(model: str, by_id: Sequence[str]) -> bool:
-    """Tell whether a cloud takes the disk away, with what is on it, when the machine stops."""
-    local_ssd = any(os.path.basename(link).startswith("google-local-") for link in by_id)
-    return local_ssd or _EPHEMERAL_MODEL.fullmatch(model) is not None
-
-
-def is_network(device: BlockDevice, fabric: str) -> bool:
-    """Tell whether the disk is reached over a network, whatever it calls itself."""
-    return (
-        device.transport in _NETWORK_TRANSPORTS
-        or fabric in _NVME_FABRICS
-        or _NETWORK_NAME.match(device.name) is not None
-        or _NETWORK_MODEL.fullmatch(device.model) is not None
-    )
 
 
 def nvme_transport(name: str, sysfs: str = "/sys") -> str:
@@ -189,20 +181,26 @@ def read_disks(
     sysfs: str = "/sys",
     proc: str = "/proc",
     dev: str = "/dev",
-    look_at: Callable[[str], Look] = look_exclusively,
+    look_at: Callable[[str], Look] | None = None,
+    cloud: str = "none",
 ) -> tuple[list[Disk], list[Finding]]:
     """Return the disks among the ``devices`` that lsblk listed, and what could not be learned about them.
+
+    ``cloud`` is the one that the machine is rented from, which decides where virtual disks are.
 
     A disk that is seen to be in use is not read: that costs time, and the answer is known.
     """
     disks: list[Disk] = []
     findings: list[Finding] = []
+    mounted = mounted_filesystems(devices)
+    look_at = look_at or _look_at_many(proc, sysfs)
     for device in devices:
         if not is_whole_disk(device, dev):
             continue
-        disk = Disk.from_block_device(device, sysfs, dev)
+        disk = Disk.from_block_device(device, sysfs, dev, mounted, cloud)
         if disk.not_blank:
-            disks.append(_name_contents(disk, run_command))
+            named = _name_contents(disk, run_command)
+            disks.append(replace(named, use=use(replace(device, filesystem=named.filesystem), mounted)))
             continue
         disk, failures = examine(disk, run_command, proc, look_at)
         disks.append(disk)
@@ -283,6 +281,28 @@ def _kernel_tables(disk: Disk, proc: str) -> list[str]:
     if disk.name in arrays:
         reasons.append("it belongs to a Linux software RAID (/proc/mdstat)")
     return reasons
+
+
+def _look_at_many(proc: str, sysfs: str) -> Callable[[str], Look]:
+    """Return the look for many disks: who has one open is looked up once, and again only for those that someone has."""
+    uses = Uses.read(proc, sysfs)
+
+    def look(path: str) -> Look:
+        return look_exclusively(path, None if uses.of(block_number(path)) else uses)
+
+    return look
+
+
+def _content(node: BlockDevice) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "path": node.path,
+        "type": node.type,
+        "filesystem": node.filesystem,
+        "label": node.label,
+        "uuid": node.uuid,
+        "mountpoints": list(node.mountpoints),
+    }
 
 
 def _links(directory: str, name: str) -> list[str]:

@@ -44,8 +44,9 @@ def read_host(
     virtualization, virtualization_findings = system.Virtualization.from_host(run_command, sysfs, proc, root)
     # Before the disks, which it may be dividing: what is said of it is true of them too.
     cloud_init = CloudInit.from_host(root, run_command)
+    cloud = Cloud.from_host(root, now, virtualization.container)
     devices, device_findings = _block_devices(run_command)
-    disks, disk_findings = read_disks(devices, run_command, sysfs, proc, dev)
+    disks, disk_findings = read_disks(devices, run_command, sysfs, proc, dev, cloud=cloud.name)
     filesystems, filesystem_findings = read_filesystems(devices, sysfs, proc)
     cpu, cpu_findings = Cpu.from_proc(sysfs, proc, affinity(), limits.cpus)
     memory, memory_findings = Memory.from_proc(proc, limits.memory_bytes)
@@ -60,7 +61,7 @@ def read_host(
         "init": system.read_init(proc),
         "virtualization": asdict(virtualization),
         "cloud": {
-            **Cloud.from_host(root, now, virtualization.container).as_dict(),
+            **cloud.as_dict(),
             "init": cloud_init.as_dict(),
         },
         "secure_boot": system.read_secure_boot(sysfs, virtualization.container != "none"),

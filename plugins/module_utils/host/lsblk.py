@@ -10,8 +10,10 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
 from ansible_collections.llmhost.core.plugins.module_utils.files import parse_int
 
+# All in one call.
 _COLUMNS = (
-    "KNAME,PATH,MAJ:MIN,TYPE,SIZE,MODEL,SERIAL,WWN,TRAN,ROTA,RM,RO,FSTYPE,LABEL,UUID,PTTYPE,MOUNTPOINTS"  # one call
+    "KNAME,PATH,MAJ:MIN,TYPE,SIZE,VENDOR,MODEL,SERIAL,WWN,TRAN,ROTA,RM,RO,FSTYPE,LABEL,UUID,PTTYPE,PARTTYPENAME,"
+    "MOUNTPOINTS"
 )
 
 
@@ -39,6 +41,8 @@ class BlockDevice:
     label: str | None
     uuid: str | None
     partition_table: str | None
+    partition_type: str | None
+    vendor: str
     mountpoints: tuple[str, ...]
     children: tuple[BlockDevice, ...]
 
@@ -62,6 +66,8 @@ class BlockDevice:
             label=_text(node.get("label")) or None,
             uuid=_text(node.get("uuid")) or None,
             partition_table=_text(node.get("pttype")) or None,
+            partition_type=_text(node.get("parttypename")) or None,
+            vendor=_text(node.get("vendor")),
             mountpoints=tuple(_text(point) for point in _list(node.get("mountpoints")) if _text(point)),
             children=tuple(cls.from_json(child) for child in _list(node.get("children")) if isinstance(child, dict)),
         )

@@ -72,7 +72,7 @@ _LEAST_CONTEXT = 256
 class Intent:
     """The wanted host. A size or number of None means that the planner chooses.
 
-    ``storage_devices`` are the names of disks that the user gave: None leaves the choice to the planner, and none at all
+    ``storage_devices`` are the names of disks that the user gave: None leaves the choice to the planner, none at all
     asks for a directory. ``claim_disks`` of None allows a claim where it is safe to.
     """
 
