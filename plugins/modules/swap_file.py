@@ -20,7 +20,7 @@ short_description: Keep a swap file of the size that the plan says
 version_added: 0.1.0
 description:
   - Makes a swap file without holes and with mode 0600, uses it, and enters it in C(/etc/fstab); records that in
-    C(/etc/llmhost/state/swap.json).
+    C(/etc/llmhost/state/swap.json). On btrfs the file is not copied on write and lies in a subvolume of its own.
   - When the size changes, the new file is made beside the old one and takes its place; where there is no room for both,
     the old one goes first. The old one is left as it is when memory can't take back what is swapped out.
   - The file is known by the label in its swap header. Swap of anybody else is never touched.
@@ -34,9 +34,19 @@ options:
   priority: {description: Areas with a higher priority are used first., type: int, default: 10}
   swappiness:
     description:
-      - C(vm.swappiness), now and after every boot. Without it the kernel's value is left alone.
+      - C(vm.swappiness), now and after every boot. Without it the kernel's value is left alone, or set back.
       - Where it can't be written, as in most containers, only C(/etc/sysctl.d/60-llmhost.conf) is.
     type: int
+  overcommit_memory:
+    description: C(vm.overcommit_memory), in the same way. V(1) lets files larger than memory be mapped privately.
+    type: int
+    choices: [0, 1, 2]
+  ephemeral:
+    description:
+      - Whether the disk comes back empty after a stop. Then C(/etc/fstab) gets no line, which would fail at boot; the
+        unit that makes the disk again makes the swap file again, too, from the record.
+    type: bool
+    default: false
   lock_timeout: {description: Seconds to wait for another run., type: int, default: 600}
 author:
   - The llmhost maintainers
@@ -76,6 +86,8 @@ def main() -> None:
             "size_bytes": {"type": "int"},
             "priority": {"type": "int", "default": 10},
             "swappiness": {"type": "int"},
+            "overcommit_memory": {"type": "int", "choices": [0, 1, 2]},
+            "ephemeral": {"type": "bool", "default": False},
             "lock_timeout": {"type": "int", "default": 600},
         },
         required_if=[("state", "present", ("path", "size_bytes"))],
@@ -91,7 +103,8 @@ def main() -> None:
                 swap.remove()
             else:
                 path = os.path.join(os.path.realpath(os.path.dirname(wanted["path"])), os.path.basename(wanted["path"]))
-                swap.apply(SwapPlan(path, wanted["size_bytes"], wanted["priority"], wanted["swappiness"]))
+                named = ("size_bytes", "priority", "swappiness", "overcommit_memory", "ephemeral")
+                swap.apply(SwapPlan(path, **{name: wanted[name] for name in named}))
     except RefusedError as refusal:
         module.fail_json(msg=str(refusal), code=refusal.code)
     except (LockedError, OSError) as problem:

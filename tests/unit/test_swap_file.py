@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
+from ansible_collections.llmhost.core.plugins.module_utils.storage import swap as swap_module
 from ansible_collections.llmhost.core.plugins.module_utils.storage import swapfile
 from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.storage.swap import Host, Swap, SwapPlan
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swap_place import is_own_subvolume, swap_path, unfit
 from ansible_collections.llmhost.core.plugins.module_utils.storage.swapfile import (
     LABEL,
     PAGE,
     SwapFile,
     allocate,
-    unfit,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.storage.sysctl import Sysctls
+from ansible_collections.llmhost.core.plugins.module_utils.text_file import TextFile
 
 MIB = 2**20
 OS_LINES = "/dev/sda1 / ext4 defaults 0 1\n/swap.img none swap sw 0 0\n"
@@ -145,7 +148,7 @@ def test_check_mode_does_not_judge_a_disk_that_is_not_mounted_yet(tmp_path: Path
     assert machine.apply(MIB, check=True) != []
 
 
-@pytest.mark.parametrize("fstype", ["overlay", "tmpfs", "nfs4", "btrfs", "zfs", "fuse.sshfs", "vfat", "9p"])
+@pytest.mark.parametrize("fstype", ["overlay", "tmpfs", "nfs4", "zfs", "fuse.sshfs", "vfat", "9p"])
 def test_refuses_filesystems_that_cannot_hold_one(tmp_path: Path, fstype: str) -> None:
     machine = Machine(tmp_path, fstype)
     with pytest.raises(RefusedError, match="Nothing was changed") as refusal:
@@ -182,7 +185,7 @@ def test_moves_with_the_path(machine: Machine) -> None:
 
 @pytest.mark.parametrize("label", ["", "theirs"])
 def test_swap_of_others_is_never_touched(machine: Machine, label: str) -> None:
-    allocate(machine.path, MIB, native=True)
+    allocate(machine.path, MIB, "ext4")
     write_header(machine.path, label)
     content = Path(machine.path).read_bytes()
     machine.areas[machine.path] = (MIB - PAGE, -3)
@@ -325,10 +328,156 @@ def test_sees_holes(tmp_path: Path) -> None:
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_allocates_without_holes(tmp_path: Path, native: bool) -> None:
+@pytest.mark.parametrize("fstype", ["ext4", "ext3"])
+def test_allocates_without_holes(tmp_path: Path, fstype: str) -> None:
     path = str(tmp_path / "file")
-    allocate(path, 9 * MIB, native)
+    allocate(path, 9 * MIB, fstype)
     file = SwapFile.from_path(path)
     assert file is not None
     assert (file.whole, file.mode, file.header) == (True, 0o600, None)
+
+
+def live(machine: Machine, name: str) -> str:
+    return (machine.proc / "sys/vm" / name).read_text().strip()
+
+
+def test_the_kernel_is_told_and_told_back(machine: Machine) -> None:
+    (machine.proc / "sys/vm/overcommit_memory").write_text("0\n")
+    machine.apply(MIB, overcommit_memory=1)
+    assert (live(machine, "overcommit_memory"), live(machine, "swappiness")) == ("1", "10")
+    assert machine.sysctl.read_text().endswith("vm.swappiness = 10\nvm.overcommit_memory = 1\n")
+    assert machine.host.state.read()["before"] == {"vm.swappiness": 60, "vm.overcommit_memory": 0}
+    assert machine.apply(MIB, overcommit_memory=1) == []
+    machine.apply(MIB)
+    assert (live(machine, "overcommit_memory"), live(machine, "swappiness")) == ("0", "10")
+    assert machine.host.state.read()["before"] == {"vm.swappiness": 60}
+    machine.remove()
+    assert live(machine, "swappiness") == "60"
+    assert not machine.sysctl.exists()
+
+
+def test_overcommit_without_a_swap_file(machine: Machine) -> None:
+    (machine.proc / "sys/vm/overcommit_memory").write_text("2\n")
+    machine.apply(0, swappiness=None, overcommit_memory=1)
+    assert live(machine, "overcommit_memory") == "1"
+    assert machine.apply(0, swappiness=None, overcommit_memory=1) == []
+    assert machine.apply(0, swappiness=None) != []
+    assert (live(machine, "overcommit_memory"), machine.host.state.read()) == ("2", {})
+    assert machine.apply(0, swappiness=None) == []
+
+
+def test_what_somebody_else_has_set_since_stays(machine: Machine) -> None:
+    (machine.proc / "sys/vm/overcommit_memory").write_text("0\n")
+    machine.apply(MIB, overcommit_memory=1)
+    (machine.proc / "sys/vm/overcommit_memory").write_text("2\n")
+    machine.remove()
+    assert live(machine, "overcommit_memory") == "2"
+
+
+@pytest.mark.parametrize("moment", ["apply", "_write"])
+def test_a_run_killed_at_a_setting_knows_the_kernels_own_value(
+    machine: Machine, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the file is written, and before the kernel is told."""
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    (machine.proc / "sys/vm/overcommit_memory").write_text("0\n")
+    machine.apply(MIB)
+    with monkeypatch.context() as patched:
+        patched.setattr(Sysctls, "_write", die)
+        if moment == "apply":
+            patched.setattr(TextFile, "apply", die)
+            # The record is such a file too, and is written first.
+            patched.setattr(type(machine.host.state), "write", lambda state, data: record.update(data))
+        record: dict[str, Any] = {}
+        with pytest.raises(KeyboardInterrupt):
+            machine.apply(MIB, overcommit_memory=1)
+    before = (record or machine.host.state.read())["before"]
+    assert before == {"vm.swappiness": 60, "vm.overcommit_memory": 0}
+    machine.apply(MIB, overcommit_memory=1)
+    machine.apply(MIB)
+    assert live(machine, "overcommit_memory") == "0"
+
+
+def test_an_ephemeral_disk_gets_its_swap_again_and_no_line_in_fstab(machine: Machine) -> None:
+    machine.apply(4 * MIB, ephemeral=True, priority=7)
+    assert machine.fstab.read_text() == OS_LINES
+    assert machine.areas[machine.path][1] == 7
+    swap = Swap(machine.host)
+    swap.restore()
+    assert swap.actions == []
+    # The stop: nothing is on the disk, nothing is active.
+    del machine.areas[machine.path]
+    machine.publish()
+    os.unlink(machine.path)
+    swap = Swap(machine.host)
+    swap.restore()
+    assert len(swap.actions) == 2
+    assert machine.areas[machine.path] == (4 * MIB - PAGE, 7)
+    assert machine.fstab.read_text() == OS_LINES
+    assert machine.apply(4 * MIB, ephemeral=True, priority=7) == []
+    # A reboot that is no stop: the file is there, and only not in use.
+    del machine.areas[machine.path]
+    machine.publish()
+    swap = Swap(machine.host)
+    swap.restore()
+    assert len(swap.actions) == 1
+
+
+def test_nothing_is_restored_on_a_disk_that_stays_or_without_a_record(machine: Machine) -> None:
+    for made in (False, True):
+        if made:
+            machine.apply(MIB)
+            del machine.areas[machine.path]
+        swap = Swap(machine.host)
+        swap.restore()
+        assert swap.actions == []
+
+
+def test_a_bare_mount_point_is_never_written_to(machine: Machine) -> None:
+    machine.apply(MIB, ephemeral=True)
+    del machine.areas[machine.path]
+    machine.publish()
+    os.unlink(machine.path)
+    machine.directory.chmod(0)
+    with pytest.raises(RefusedError, match="bare mount point") as refusal:
+        Swap(machine.host).restore()
+    machine.directory.chmod(0o755)
+    assert refusal.value.code == "swap.not_mounted"
+    assert os.listdir(machine.directory) == []
+
+
+def test_a_disk_that_turned_out_ephemeral_loses_its_line(machine: Machine) -> None:
+    machine.apply(MIB)
+    machine.apply(MIB, ephemeral=True)
+    assert machine.fstab.read_text() == OS_LINES
+    machine.apply(MIB)
+    assert machine.path in machine.fstab.read_text()
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [("this btrfs has 2 devices", "swap.filesystem"), ("", "swap.not_mounted")]
+)
+def test_btrfs_is_asked_and_only_there_a_directory_is_made(
+    tmp_path: Path, reason: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path, "btrfs" if reason else "ext4")
+    monkeypatch.setattr(swap_module, "unfit_btrfs", lambda directory, sysfs: reason)
+    with pytest.raises(RefusedError, match=reason or "is not there") as refusal:
+        machine.apply(MIB, path=f"{machine.directory}/swap/swapfile")
+    assert refusal.value.code == code
+    assert os.listdir(machine.directory) == []
+
+
+def test_a_plain_directory_is_no_subvolume(tmp_path: Path) -> None:
+    (tmp_path / "swap").mkdir()
+    assert not is_own_subvolume(str(tmp_path / "swap"))
+    assert not is_own_subvolume(str(tmp_path))
+    assert not is_own_subvolume(str(tmp_path / "none" / "swap"))
+
+
+@pytest.mark.parametrize(("filesystem", "path"), [("btrfs", "/m/swap/swapfile"), ("ext4", "/m/swapfile")])
+def test_where_the_file_is(filesystem: str, path: str) -> None:
+    assert swap_path("/m", filesystem) == path

@@ -1,4 +1,4 @@
-"""The swap file of llmhost and nobody else's: made, resized, taken away."""
+"""The swap file of llmhost and nobody else's: made, resized, taken away, and made again where a stop took its disk."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
-from ansible_collections.llmhost.core.plugins.module_utils.files import read_int, read_text
+from ansible_collections.llmhost.core.plugins.module_utils.durable import replace, sync_directory
+from ansible_collections.llmhost.core.plugins.module_utils.files import read_text
 from ansible_collections.llmhost.core.plugins.module_utils.host.memory import Swap as SwapArea
 from ansible_collections.llmhost.core.plugins.module_utils.host.memory import parse_meminfo, parse_swaps
 from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
@@ -18,16 +19,21 @@ from ansible_collections.llmhost.core.plugins.module_utils.size import MIB, form
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
 from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.storage.fstab import PATH, Entry, Fstab
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swap_place import (
+    is_own_subvolume,
+    is_subvolume_to_make,
+    make_subvolume,
+    unfit,
+    unfit_btrfs,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.storage.swapfile import (
     LABEL,
-    NATIVE,
     PAGE,
     SwapFile,
     allocate,
     is_active,
-    unfit,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.text_file import TextFile
+from ansible_collections.llmhost.core.plugins.module_utils.storage.sysctl import Sysctls
 
 # What stays free in memory when swapped pages come back.
 _HEADROOM = 256 * MIB
@@ -35,12 +41,24 @@ _HEADROOM = 256 * MIB
 
 @dataclass(frozen=True)
 class SwapPlan:
-    """The swap that the plan wants; 0 bytes is none, and without a swappiness the kernel's is left alone."""
+    """The swap that the plan wants; 0 bytes is none, and a setting of the kernel that is None is left alone.
+
+    ``ephemeral``: its disk comes back empty after a stop. Then fstab, which knows no "if it is there", is left alone,
+    and ``Swap.restore`` makes and uses the file at each boot.
+    """
 
     path: str
     size_bytes: int
     priority: int
     swappiness: int | None
+    overcommit_memory: int | None = None
+    ephemeral: bool = False
+
+    @property
+    def sysctls(self) -> dict[str, int]:
+        """Return the settings of the kernel that are wanted."""
+        named = {"vm.swappiness": self.swappiness, "vm.overcommit_memory": self.overcommit_memory}
+        return {name: value for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,7 @@ class Host:
     systemd: str = "/run/systemd/system"
     sysctl: str = "/etc/sysctl.d/60-llmhost.conf"
     active: Callable[[str], bool] = is_active
+    sysfs: str = "/sys"
 
 
 class Swap:
@@ -64,6 +83,7 @@ class Swap:
         self._host = host
         self._check = check
         self._before = host.state.read()
+        self._kernels = _numbers(self._before.get("before"))
         self.actions: list[str] = []
 
     def apply(self, plan: SwapPlan) -> None:
@@ -75,14 +95,21 @@ class Swap:
                 self._take_away(path)
         if size:
             self._provide(plan, size)
-        self._set_swappiness(plan.swappiness)
+        self._set_sysctls(plan.sysctls)
         self._remember(plan, size)
 
+    def restore(self) -> None:
+        """After a boot: use the recorded swap file on an ephemeral disk, made again where the disk came back empty."""
+        size, path = self._before.get("size_bytes"), self._before.get("path")
+        if self._before.get("ephemeral") and isinstance(size, int) and size and path:
+            priority = int(self._before.get("priority", 0))
+            self._provide(SwapPlan(str(path), size, priority, None, ephemeral=True), size)
+
     def remove(self) -> None:
-        """Take the swap file, its line in fstab and the swappiness away."""
+        """Take the swap file, its line in fstab and the settings of the kernel away."""
         if path := self._before.get("path"):
             self._take_away(str(path))
-        self._set_swappiness(None)
+        self._set_sysctls({})
         if self._before:
             self._step("forget the swap file", lambda: self._host.state.write({}))
 
@@ -110,25 +137,27 @@ class Swap:
         elif file.mode != 0o600:
             self._step(f"let only root read {plan.path}", lambda: os.chmod(plan.path, 0o600))
         self._activate(plan, made=file is None or not file.fits(size))
+        self._enter(plan)
+
+    def _enter(self, plan: SwapPlan) -> None:
+        """Enter the file in fstab. systemd makes a unit of the line, after the mount below it and before services."""
         wanted = Entry(plan.path, "none", "swap", f"sw,nofail,pri={plan.priority}")
         before = Fstab.from_file(self._host.fstab)
-        self._save(before, before.with_entry(wanted, lambda entry: _is_line_of(entry, plan.path)), plan.path)
+
+        def is_ours(entry: Entry) -> bool:
+            return _is_line_of(entry, plan.path)
+
+        self._save(before, before.without(is_ours) if plan.ephemeral else before.with_entry(wanted, is_ours), plan.path)
 
     def _make(self, path: str, size: int, old: SwapFile | None) -> None:
         """Make the file under another name and put it in place; the old one goes first only where there is no room."""
         directory = os.path.dirname(path)
-        if self._check and not _is_ready(directory):
+        around = os.path.dirname(directory) if is_subvolume_to_make(directory) else directory
+        if self._check and not _is_ready(around):
             self._step(f"make a swap file of {format_gib(size)} at {path}", lambda: None)
             return
-        mount = Mounts.from_proc(self._host.proc).holding(os.path.realpath(directory))
-        fstype = mount.fstype if mount else "unknown"
-        if reason := unfit(fstype):
-            raise RefusedError(
-                "swap.filesystem",
-                f"{path}: a swap file can't be on this {fstype} filesystem: {reason}. Nothing was changed. "
-                "Set llmhost_storage_path to an ext4 or xfs filesystem, or llmhost_swap to 0.",
-            )
-        room = _free(directory)
+        fstype = self._fit_filesystem(path, around)
+        room = _free(around)
         beside = room >= size
         if not beside and room + (old.size_bytes if old else 0) < size:
             raise _no_room(path, size, room)
@@ -137,19 +166,43 @@ class Swap:
         left = f"in place of {format_gib(old.size_bytes)} " if old else ""
 
         def make() -> None:
+            if directory != around:
+                make_subvolume(directory)
             if not beside:
                 self._discard(path, area)
-            self._write_beside(path, size, NATIVE[fstype])
+            self._write_beside(path, size, fstype)
             if beside and area:
                 self._run(["swapoff", path])
-            os.replace(_beside(path), path)
+            replace(_beside(path), path)
 
         self._step(f"make a swap file of {format_gib(size)} {left}at {path}", make)
 
-    def _write_beside(self, path: str, size: int, native: bool) -> None:
+    def _fit_filesystem(self, path: str, directory: str) -> str:
+        """Return the type of the filesystem that the file shall be on; refuse one that can't hold it."""
+        mount = Mounts.from_proc(self._host.proc).holding(os.path.realpath(directory))
+        fstype = mount.fstype if mount else "unknown"
+        missing = not _is_ready(directory) or (directory != os.path.dirname(path) and fstype != "btrfs")
+        reason = unfit(fstype)
+        if fstype == "btrfs" and not missing:
+            reason = unfit_btrfs(directory, self._host.sysfs)
+        if reason:
+            raise RefusedError(
+                "swap.filesystem",
+                f"{path}: a swap file can't be on this {fstype} filesystem: {reason}. Nothing was changed. "
+                "Set llmhost_storage_path to an ext4 or xfs filesystem, or llmhost_swap to 0.",
+            )
+        if missing:
+            raise RefusedError(
+                "swap.not_mounted",
+                f"{path}: {os.path.dirname(path)} is not there, or is the bare mount point of a disk that is away. "
+                "Nothing was changed. Mount the disk of the models, and run again.",
+            )
+        return fstype
+
+    def _write_beside(self, path: str, size: int, fstype: str) -> None:
         new = _beside(path)
         try:
-            allocate(new, size, native)
+            allocate(new, size, fstype)
             self._run(["mkswap", "--label", LABEL, new])
             made = SwapFile.from_path(new)
             if made is None or not made.fits(size):
@@ -185,11 +238,14 @@ class Swap:
         self._save(before, before.without(lambda entry: _is_line_of(entry, path)), path)
         if file:
             self._step(f"delete the swap file {path}", lambda: self._discard(path, area))
+        if is_own_subvolume(directory := os.path.dirname(path)):
+            self._step(f"delete the empty {directory}", lambda: os.rmdir(directory))
 
     def _discard(self, path: str, area: SwapArea | None) -> None:
         if area:
             self._run(["swapoff", path])
         os.unlink(path)
+        sync_directory(os.path.dirname(path))
 
     def _remove_left_over(self, path: str) -> None:
         """Delete the half of a swap file that a killed run left; its name is ours, and nothing ever swaps to it."""
@@ -230,20 +286,28 @@ class Swap:
         if after != before:
             self._step(f"set the line of {path} in {self._host.fstab}", save)
 
-    def _set_swappiness(self, value: int | None) -> None:
-        text = f"# Written by llmhost.\nvm.swappiness = {value}\n" if value is not None else ""
-        file = TextFile(Path(self._host.sysctl), text)
-        if not file.is_current():
-            self._step(f"{'write' if text else 'delete'} {file.path}", file.apply)
-        # In a container the value belongs to the whole machine and can't be written; the file then waits for a boot.
-        live = os.path.join(self._host.proc, "sys/vm/swappiness")
-        if value is not None and read_int(live) != value and os.access(live, os.W_OK):
-            self._step(f"set vm.swappiness to {value}", lambda: Path(live).write_text(f"{value}\n", encoding="ascii"))
+    def _set_sysctls(self, wanted: dict[str, int]) -> None:
+        sysctls = Sysctls(self._host.sysctl, self._host.proc)
+        before = sysctls.values_before(wanted, self._kernels)
+        kept = {**self._kernels, **before}
+        steps = list(sysctls.steps(wanted, kept))
+        if steps and kept != self._kernels and not self._check:
+            # Before anything is set: a run that is killed must not take our value for the kernel's own.
+            self._host.state.write({**self._before, "before": kept})
+        for what, act in steps:
+            self._step(what, act)
+        self._kernels = before
 
     def _remember(self, plan: SwapPlan, size: int) -> None:
-        record = {"path": plan.path, "size_bytes": size, "swappiness": plan.swappiness} if size else {}
+        wanted = {**asdict(plan), "size_bytes": size, "before": self._kernels}
+        record = wanted if size or plan.sysctls else {}
         if record != self._before:
             self._step("record it", lambda: self._host.state.write(record))
+
+
+def _numbers(found: Any) -> dict[str, int]:
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {str(name): value for name, value in pairs if isinstance(value, int)}
 
 
 def _beside(path: str) -> str:

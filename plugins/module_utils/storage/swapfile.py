@@ -10,26 +10,16 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swap_place import NATIVE
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LABEL = "llmhost-swap"
 
-# Filesystems that swapon takes a file from without conditions, and whether fallocate alone is enough there.
-NATIVE = {"ext4": True, "xfs": True, "ext3": False}
-
-_REASONS = {
-    "btrfs": "a swap file on btrfs must not be copied on write, compressed or in a snapshot",
-    "zfs": "the kernel does not swap to files on ZFS, it may deadlock",
-    "overlay": "an overlay, such as the root of a container, has no disk blocks of its own",
-    "tmpfs": "tmpfs is memory itself",
-    "ramfs": "ramfs is memory itself",
-    "nfs": "swap over a network filesystem stalls the machine when the network does",
-    "nfs4": "swap over a network filesystem stalls the machine when the network does",
-    "cifs": "swap over a network filesystem stalls the machine when the network does",
-    "squashfs": "squashfs is read-only",
-}
-
 _CHUNK = 8 * 2**20
 _MAGIC = b"SWAPSPACE2"
+_GET_FLAGS = 0x80086601
+_SET_FLAGS = 0x40086602
+_NOCOW = 0x800000
 _FIEMAP = 0xC020660B
 _FIEMAP_SYNC = 0x1
 _FIEMAP_HEADER = struct.Struct("=QQLLLL")
@@ -38,15 +28,6 @@ _EXTENTS = 128
 _LAST = 0x1
 # unknown place, not yet allocated, compressed or encrypted, inside an inode, shared with another file
 _UNUSABLE = 0x2 | 0x4 | 0x8 | 0x200 | 0x2000
-
-
-def unfit(fstype: str) -> str:
-    """Return why a filesystem of this type can't hold a swap file, or ""."""
-    if fstype in NATIVE:
-        return ""
-    if fstype.startswith("fuse"):
-        return "a filesystem in user space may itself wait for memory"
-    return _REASONS.get(fstype, "only ext4, xfs and ext3 are known to hold one safely")
 
 
 @dataclass(frozen=True)
@@ -163,18 +144,26 @@ def _extents(descriptor: int) -> Iterator[tuple[int, int, int]]:
             return
 
 
-def allocate(path: str, size: int, native: bool) -> None:
+def allocate(path: str, size: int, fstype: str) -> None:
     """Make a file of ``size`` bytes at ``path`` that only root may read and that has no holes."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(descriptor, 0o600)
-        if native:
+        if fstype == "btrfs":
+            _write_in_place(descriptor)
+        if NATIVE.get(fstype):
             os.posix_fallocate(descriptor, 0, size)
         else:
             _write_zeros(descriptor, size)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_in_place(descriptor: int) -> None:
+    """Let btrfs neither copy the file on write nor compress it. Heeded only while the file is empty."""
+    (flags,) = struct.unpack("l", fcntl.ioctl(descriptor, _GET_FLAGS, struct.pack("l", 0)))
+    fcntl.ioctl(descriptor, _SET_FLAGS, struct.pack("l", flags | _NOCOW))
 
 
 def _write_zeros(descriptor: int, size: int) -> None:
