@@ -99,6 +99,8 @@ PRESETS = {
     "tiny": ModelSpec("Nonsense-Tiny", 2, embedding=64, heads=4, kv_heads=2, head_dim=16, feed_forward=128, words=64),
     "demo": ModelSpec("Nonsense-Demo"),
     "bench": ModelSpec("Nonsense-Bench", 24, embedding=1024, heads=16, kv_heads=8, feed_forward=3584),
+    # Matrices as large as those of a model of 8 billion parameters, for as many layers as a file shall have room for.
+    "load": ModelSpec("Nonsense-Load", embedding=4096, heads=32, kv_heads=8, head_dim=128, feed_forward=14336),
 }
 
 
