@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.llmhost.core.plugins.module_utils.boot.units import NAME, BootUnits
 from ansible_collections.llmhost.core.plugins.module_utils.service.service import Service
 from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit, UnitError
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
@@ -47,6 +48,12 @@ options:
   record_name:
     description: Name of that record.
     type: str
+  boot:
+    description:
+      - Also keep the unit C(llmhost-storage), which brings storage, swap and model back at boot from the records of
+        this host, and the program C(/opt/llmhost/boot/llmhost.pyz), which tells why the service waits.
+    type: bool
+    default: false
 author:
   - The llmhost maintainers
 attributes:
@@ -67,11 +74,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 done:
-  description: What was done, or would be, such as C(write), C(reload), C(enable), C(restart).
+  description: What was done, or would be, such as C(boot), C(write), C(reload), C(enable), C(restart).
   type: list
   elements: str
   returned: success
 """
+
+
+def boot_units(module: AnsibleModule) -> BootUnits:
+    """Return the units for the storage and the swap that this host has recorded."""
+    return BootUnits(SystemdUnit(NAME, module.run_command), StateFile("storage").read(), StateFile("swap").read())
+
+
+def remove_boot(boot: BootUnits, dry_run: bool) -> bool:
+    """Take the boot's files away; tell whether there were any."""
+    there = boot.exist()
+    if there and not dry_run:
+        boot.remove()
+    return there
 
 
 def main() -> None:
@@ -84,6 +104,7 @@ def main() -> None:
             "reads": {"type": "list", "elements": "path", "default": []},
             "record": {"type": "dict"},
             "record_name": {"type": "str"},
+            "boot": {"type": "bool", "default": False},
         },
         required_if=[("state", "present", ("content",))],
         required_together=[("record", "record_name")],
@@ -92,18 +113,27 @@ def main() -> None:
     params = module.params
     unit = SystemdUnit(params["name"], module.run_command)
     service = Service(unit, params["content"], params["reads"])
+    boot = boot_units(module) if params["boot"] else None
     try:
         if params["state"] == "absent":
-            module.exit_json(changed=service.remove(dry_run=module.check_mode), done=["remove"])
+            removed = service.remove(dry_run=module.check_mode)
+            removed |= boot is not None and remove_boot(boot, dry_run=module.check_mode)
+            module.exit_json(changed=removed, done=["remove"])
         before, changes = service.file.read(), service.changes()
+        # First: before the service starts it asks the program whether it can.
+        stale = boot is not None and not boot.is_current()
+        if boot and stale and not module.check_mode:
+            boot.apply()
         if not module.check_mode:
             service.apply(changes)
+        record = params["record"]
+        recorded = bool(record) and not module.check_mode and StateFile(params["record_name"]).write(record)
     except UnitError as problem:
         journal = unit.journal()
         module.fail_json(msg="\n".join([str(problem), *(f"  {line}" for line in journal)]), journal=journal)
-    recorded = (
-        bool(params["record"]) and not module.check_mode and StateFile(params["record_name"]).write(params["record"])
-    )
+    except OSError as problem:
+        module.fail_json(msg=f"the service {unit.stem} could not be set up: {problem}. Mend that and run again.")
+    changes = ["boot", *changes] if stale else changes
     after = service.file.text if "write" in changes else before
     module.exit_json(changed=bool(changes) or recorded, done=changes, diff={"before": before, "after": after})
 

@@ -36,7 +36,10 @@ _APT_GET = (
 
 _LOCKED = re.compile(r"Could not get lock|locked by another process")
 _INTERRUPTED = re.compile(r"dpkg was interrupted|dpkg --configure -a")
-_BROKEN_LISTS = re.compile(r"Problem with MergeList|package lists or status file could not be|Unable to parse package")
+_BROKEN_LISTS = re.compile(
+    r"Problem with MergeList|package lists or status file could not be|Unable to parse package|(Hash Sum|Size) mismatch"
+    r"|404 +Not Found"
+)
 _REMEDIES = (
     (r"No space left|enough free space", "Make room on the filesystem of /var and run again."),
     (
@@ -106,7 +109,12 @@ class Packages:
             elif "update" not in tried:
                 # Old lists name versions that the source no longer has, and dependencies that no longer fit.
                 tried.add("update")
-                self._update(fresh=_BROKEN_LISTS.search(said) is not None)
+                self._update()
+            elif _BROKEN_LISTS.search(said) and "lists" not in tried:
+                # Fetching what has changed does not mend what is damaged.
+                tried.add("lists")
+                self._drop_lists()
+                self._update()
             else:
                 raise PackagesError(explain(missing, said))
 
@@ -118,12 +126,14 @@ class Packages:
         # Whether it succeeds is seen at the installation: a package that is broken may be none of ours.
         self._do("dpkg", *_KEEP, "--configure", "-a")
 
-    def _update(self, fresh: bool = False) -> None:
+    def _drop_lists(self) -> None:
         lists = os.path.join(self.root, "var/lib/apt/lists")
-        for name in list_names(lists) if fresh else []:
+        for name in list_names(lists):
             path = os.path.join(lists, name)
             if name != "lock" and os.path.isfile(path):
                 os.unlink(path)
+
+    def _update(self) -> None:
         # One source of several that is out of reach is no reason to give up: what is wanted may be had without it.
         self._do(*_APT_GET, "update")
 

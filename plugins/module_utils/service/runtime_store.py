@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.durable import sync_directory, sync_file
+from ansible_collections.llmhost.core.plugins.module_utils.durable import sync_directory, sync_tree
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 MEMBER = re.compile(r"manifest\.json|bin/[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -54,6 +54,7 @@ class RuntimeStore:
             target = self.directory / name
             if target.exists():
                 target.rename(unpacked / "broken")
+            sync_tree(unpacked / name)
             (unpacked / name).rename(target)
             sync_directory(self.directory)
         finally:
@@ -144,13 +145,11 @@ def _unpack(package: Path, name: str, home: Path) -> None:
                 with place.open("wb") as file:
                     shutil.copyfileobj(source, file)
                 place.chmod(0o755 if path.startswith("bin/") else 0o644)
-                sync_file(place)
     except (tarfile.TarError, EOFError, OSError) as problem:
         raise RuntimeStoreError(f"{package.name} cannot be unpacked: {problem}.") from problem
     for folder in (home, home / "bin"):
         if folder.is_dir():
             folder.chmod(0o755)
-            sync_directory(folder)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
