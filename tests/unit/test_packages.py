@@ -100,8 +100,9 @@ def test_an_installation_that_was_cut_off_is_finished_first(tmp_path: Path) -> N
 
 
 def test_damaged_lists_are_thrown_away_and_fetched(tmp_path: Path) -> None:
-    apt = Apt(tmp_path, fails("E: The package lists or status file could not be parsed or opened.\n"))
-    assert apt.install() == [INSTALL, UPDATE, INSTALL]
+    broken = fails("E: The package lists or status file could not be parsed or opened.\n")
+    apt = Apt(tmp_path, broken, broken, broken)
+    assert apt.install() == [INSTALL, UPDATE, INSTALL, UPDATE, INSTALL]
     assert [path.name for path in (tmp_path / "var/lib/apt/lists").iterdir()] == ["lock"]
 
 
