@@ -1,188 +1,32 @@
-"""A disk becomes ours only when it may, and a killed run is completed."""
+"""A disk becomes ours step by step, a killed run is completed, and the way back takes away what was made."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
-from ansible_collections.llmhost.core.plugins.module_utils.host.disks import Disk
-from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice
-from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
-from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import (
-    Claim,
-    Decision,
-    Identity,
-    Record,
-    RefusedError,
-    decide,
-)
+from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
+from ansible_collections.llmhost.core.plugins.module_utils.storage.claimed import Record
 from ansible_collections.llmhost.core.plugins.module_utils.storage.mountpoint import unseal
 from ansible_collections.llmhost.core.plugins.module_utils.storage.storage import Host, MissingToolError, Storage
 
-UUID = "11111111-2222-3333-4444-555555555555"
-OTHER = "99999999-2222-3333-4444-555555555555"
-IDENTITY = Identity("S1", "Fast Disk", None, 10**12)
-DEVICE = "/dev/disk/by-id/nvme-Fast_Disk_S1"
-OS_LINE = "/dev/sda1 / ext4 defaults 0 1\n"
+from tests.unit.storage_machine import DEVICE, OS_LINE, OTHER, UUID, Machine, claim, disk, members
 
-
-def disk(**changes: Any) -> Disk:
-    node = {"kname": "nvme1n1", "path": "/dev/nvme1n1", "type": "disk", "size": 10**12}
-    node |= {"model": "Fast Disk", "serial": "S1", "wwn": "eui.1"}
-    return replace(Disk.from_block_device(BlockDevice.from_json(node), "/none", "/none"), **changes)
-
-
-BLANK = disk()
+BEGUN = Record("disk", UUID, members(), None, "/srv/llmhost", "ext4", "llmhost-models", phase="formatting")
 LABELLED = disk(filesystem="ext4", label="llmhost-models", uuid=UUID, not_blank=["it has a signature (ext4)"])
 FOREIGN = disk(filesystem="ext4", label="data", uuid=OTHER, not_blank=["it has a signature (ext4)", "it is mounted"])
-
-
-def claim(path: str = "/srv/llmhost", **changes: Any) -> Claim:
-    return replace(Claim(DEVICE, IDENTITY, "ext4", "llmhost-models", path, "defaults,nofail"), **changes)
-
-
-def record(**changes: Any) -> Record:
-    now = Identity.from_disk(BLANK)
-    return replace(Record("disk", UUID, DEVICE, now, "/srv/llmhost", "ext4", "llmhost-models"), **changes)
-
-
-BEGUN = record(phase="formatting")
 RAW = disk(unrecognised_data=True)
-MISSING = disk(size_bytes=0, not_blank=["there is no such block device"])
-
-
-@pytest.mark.parametrize(
-    ("found", "before", "decision"),
-    [
-        (BLANK, Record(), Decision("make", "ext4", None)),
-        (BLANK, record(), Decision("make", "ext4", None)),
-        (BLANK, BEGUN, Decision("make", "ext4", UUID)),
-        (BLANK, replace(BEGUN, filesystem="xfs"), Decision("make", "ext4", None)),
-        (BLANK, replace(BEGUN, identity=Identity("S2")), Decision("make", "ext4", None)),
-        (LABELLED, Record(), Decision("keep", "ext4", UUID)),
-        (LABELLED, BEGUN, Decision("finish", "ext4", UUID)),
-        (LABELLED, replace(BEGUN, uuid=OTHER), Decision("keep", "ext4", UUID)),
-        (replace(LABELLED, label="renamed"), record(), Decision("keep", "ext4", UUID)),
-        (replace(LABELLED, filesystem="xfs", label="llmhost-mode"), Record(), Decision("keep", "xfs", UUID)),
-        # Half a filesystem of ours reads as data that no test recognises.
-        (RAW, BEGUN, Decision("make", "ext4", UUID)),
-    ],
-)
-def test_decides(found: Disk, before: Record, decision: Decision) -> None:
-    assert decide(claim(), found, before) == decision
-
-
-@pytest.mark.parametrize(
-    ("found", "before", "code", "says"),
-    [
-        (FOREIGN, Record(), "storage.not_blank", "it has a signature (ext4); it is mounted"),
-        (FOREIGN, BEGUN, "storage.not_blank", "signature"),
-        (FOREIGN, record(), "storage.not_blank", "signature"),
-        (replace(LABELLED, partition_table="gpt"), Record(), "storage.not_blank", "signature"),
-        (replace(LABELLED, filesystem="btrfs"), Record(), "storage.not_blank", "signature"),
-        (disk(serial="S2"), Record(), "storage.other_disk", "its serial is S2, not S1"),
-        (disk(size_bytes=5), Record(), "storage.other_disk", "its size is 5, not 1000000000000"),
-        (disk(model=""), Record(), "storage.other_disk", "its model is unknown, not Fast Disk"),
-        (replace(LABELLED, serial="S2"), Record(), "storage.other_disk", "S2"),
-        (MISSING, Record(), "storage.disk_missing", "there is no such block device"),
-        (RAW, Record(), "storage.unrecognised_data", "it holds data that no test recognises"),
-        (RAW, record(), "storage.unrecognised_data", "llmhost_storage_disk"),
-        (RAW, replace(BEGUN, device="/dev/nvme7n1"), "storage.unrecognised_data", "blkdiscard"),
-        (RAW, replace(BEGUN, identity=Identity("S2")), "storage.unrecognised_data", "blkdiscard"),
-    ],
-)
-def test_refuses(found: Disk, before: Record, code: str, says: str) -> None:
-    with pytest.raises(RefusedError, match="Nothing was changed") as refusal:
-        decide(claim(), found, before)
-    assert refusal.value.code == code
-    assert says in str(refusal.value)
-    assert DEVICE in str(refusal.value)
-    assert refusal.value.reasons
-
-
-def test_data_without_a_signature_goes_only_when_the_plan_allows_it() -> None:
-    allowed = claim(overwrite_unrecognised=True)
-    assert decide(allowed, RAW, Record()) == Decision("make", "ext4", None)
-    with pytest.raises(RefusedError, match="signature"):
-        decide(allowed, FOREIGN, Record())
-
-
-@pytest.mark.parametrize("told", [{}, {"unrecognised_data": True}])
-def test_a_record_survives_its_file(told: dict[str, Any]) -> None:
-    begun = replace(BEGUN, **told)
-    assert Record.from_dict(json.loads(json.dumps(begun.as_dict()))) == begun
-    assert Record.from_dict({"kind": 3, "identity": "no"}) == Record()
-
-
-class Machine:
-    """A machine whose programs change a fake disk and a fake mount table; ``dies_at`` kills the run at a command."""
-
-    def __init__(self, root: Path, found: Disk) -> None:
-        self.disk = found
-        self.path = str(root / "srv")
-        self.commands: list[str] = []
-        self.dies_at = ""
-        self.whole = True
-        self.missing: list[str] = []
-        self.mountinfo = root / "self" / "mountinfo"
-        self.mountinfo.parent.mkdir()
-        self.mountinfo.write_text("29 1 254:0 / / rw - ext4 /dev/vda rw\n")
-        self.fstab = root / "fstab"
-        self.fstab.write_text(OS_LINE)
-        self.state = StateFile("storage", str(root / "etc/llmhost/state"))
-        self.host = Host(
-            self.run,
-            lambda path: self.disk,
-            self.state,
-            str(self.fstab),
-            str(root),
-            str(root / "no-systemd"),
-            lambda path: "259:1",
-            lambda: UUID,
-            lambda program: f"/sbin/{program}" if program not in self.missing else None,
-            lambda path: self.commands.append(f"erase {path}"),
-        )
-
-    def run(self, argv: Sequence[str]) -> CommandResult:
-        self.commands.append(" ".join(argv))
-        if argv[0] == self.dies_at:
-            raise KeyboardInterrupt
-        if argv[0].startswith("mkfs."):
-            made: dict[str, Any] = {"filesystem": argv[0][5:], "uuid": UUID, "label": "x", "not_blank": ["signature"]}
-            self.disk = replace(self.disk, **made, unrecognised_data=False)
-        elif argv[0] in ("e2fsck", "xfs_repair"):
-            return CommandResult(0 if self.whole else 8, "", "")
-        elif argv[0] == "mount" and "remount" not in argv:
-            self.mount(argv[-1], "259:1")
-        elif argv[0] == "umount":
-            self.mountinfo.write_text(self.mountinfo.read_text().splitlines()[0] + "\n")
-        return CommandResult(0, "", "")
-
-    def mount(self, path: str, number: str) -> None:
-        with self.mountinfo.open("a") as file:
-            file.write(f"40 29 {number} / {path} rw - ext4 /dev/nvme1n1 rw\n")
-
-    def claim(self, check: bool = False, **changes: Any) -> list[str]:
-        storage = Storage(self.host, check)
-        storage.claim(claim(self.path, **changes))
-        return storage.actions
-
-    def remove(self, data: bool = False, check: bool = False) -> list[str]:
-        storage = Storage(self.host, check)
-        storage.remove(data)
-        return storage.actions
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
-    made = Machine(tmp_path, BLANK)
+    made = Machine(tmp_path)
     yield made
     if os.path.isdir(made.path):
         unseal(made.path)
@@ -283,7 +127,7 @@ def test_never_formats_what_carries_the_label(machine: Machine) -> None:
 def test_new_options_are_mounted(machine: Machine) -> None:
     machine.claim()
     machine.commands.clear()
-    assert len(machine.claim(options="defaults,nofail,noatime")) == 2
+    assert len(machine.claim(options="defaults,nofail,noatime")) == 3
     assert machine.commands == [f"mount -o remount {machine.path}"]
 
 
@@ -350,13 +194,118 @@ def test_removal_keeps_the_filesystem(machine: Machine) -> None:
 def test_removal_wipes_when_told(machine: Machine) -> None:
     machine.claim()
     machine.remove(data=True)
-    assert machine.commands[-2:] == [f"wipefs --all {DEVICE}", f"erase {DEVICE}"]
+    assert machine.commands[-2:] == ["wipefs --all /dev/nvme1n1", "erase /dev/nvme1n1"]
+
+
+@pytest.mark.parametrize("program", ["umount", "wipefs"])
+def test_a_wipe_that_was_cut_short_goes_on(machine: Machine, program: str) -> None:
+    machine.claim()
+    machine.dies_at = program
+    with pytest.raises(KeyboardInterrupt):
+        machine.remove(data=True)
+    machine.dies_at = ""
+    machine.remove(data=True)
+    assert machine.disk == disk()
+    assert machine.state.read() == {}
+
+
+def test_a_disk_that_is_half_wiped_can_be_claimed_again(machine: Machine) -> None:
+    machine.state.write({**BEGUN.as_dict(), "phase": "wiping", "path": machine.path})
+    machine.disk = RAW
+    machine.claim()
+    assert machine.state.read()["phase"] == "ready"
+
+
+def swapped(machine: Machine) -> None:
+    machine.disk = disk(serial="S7")
+
+
+def written_to(machine: Machine) -> None:
+    machine.disk = RAW
+
+
+def formatted(machine: Machine) -> None:
+    machine.disk = FOREIGN
+
+
+@pytest.mark.parametrize("change", [swapped, written_to, formatted])
+def test_a_disk_that_changes_after_it_was_judged_is_not_written_to(machine: Machine, change: Any) -> None:
+    machine.while_held = [lambda: change(machine)]
+    with pytest.raises(RefusedError, match="Nothing was changed"):
+        machine.claim()
+    assert (machine.commands, machine.state.read(), machine.fstab.read_text()) == ([], {}, OS_LINE)
+
+
+def test_a_name_that_comes_to_mean_another_disk_is_not_followed(machine: Machine) -> None:
+    host = replace(machine.host, number=lambda path: machine.host.number(path) if machine.commands else "259:1")
+    held = replace(host, hold=lambda paths: contextlib.nullcontext(["259:7"]))
+    with pytest.raises(RefusedError, match="leads to another disk") as refusal:
+        Storage(held).claim(claim(machine.path))
+    assert (refusal.value.code, machine.commands, machine.state.read()) == ("storage.changed", [], {})
+
+
+EPHEMERAL: dict[str, Any] = {"ephemeral": True}
+
+
+def test_ephemeral_storage_is_made_again_when_it_came_back_empty(machine: Machine) -> None:
+    machine.claim(**EPHEMERAL)
+    fstab = machine.fstab.read_text()
+    machine.run(["umount", machine.path])
+    machine.disk = disk()
+    assert len(machine.restore()) == 3
+    assert machine.state.read()["phase"] == "ready"
+    assert (machine.disk.uuid, machine.fstab.read_text()) == (UUID, fstab)
+    assert machine.restore() == []
+
+
+def test_a_cloud_gives_another_disk_of_the_same_sort_after_a_stop(machine: Machine) -> None:
+    machine.claim(**EPHEMERAL)
+    machine.run(["umount", machine.path])
+    new = disk(serial="S8", wwn="eui.8", ephemeral=True, by_id=["/dev/disk/by-id/nvme-Fast_Disk_S1"])
+    machine.disks = {DEVICE: new}
+    machine.spare = [
+        new,
+        disk(7, ephemeral=True, size_bytes=5),
+        disk(6),
+        disk(5, ephemeral=True, unrecognised_data=True),
+    ]
+    assert machine.restore() != []
+    assert machine.state.read()["devices"][0]["identity"]["serial"] == "S8"
+    assert machine.disk.uuid == UUID
+
+
+@pytest.mark.parametrize(
+    ("found", "spare", "code"),
+    [
+        (disk(serial="S8"), [], "storage.other_disk"),
+        (disk(serial="S8"), [disk(2, ephemeral=True), disk(3, ephemeral=True)], "storage.other_disk"),
+        (RAW, [], "storage.unrecognised_data"),
+        (FOREIGN, [], "storage.not_blank"),
+        (disk(size_bytes=0, serial="", not_blank=["there is no such block device"]), [], "storage.disk_missing"),
+    ],
+)
+def test_nothing_but_our_own_blank_disk_is_made_again(machine: Machine, found: Any, spare: Any, code: str) -> None:
+    machine.claim(**EPHEMERAL)
+    machine.run(["umount", machine.path])
+    machine.commands.clear()
+    machine.disk, machine.spare = found, spare
+    with pytest.raises(RefusedError) as refusal:
+        machine.restore()
+    assert (refusal.value.code, machine.commands) == (code, [])
+
+
+def test_storage_that_lasts_is_never_made_again_by_itself(machine: Machine) -> None:
+    machine.claim()
+    machine.disk = disk()
+    assert Storage(machine.host).restore() is None
+    machine.state.write({})
+    assert Storage(machine.host).restore() is None
 
 
 def test_removal_never_wipes_another_disk(machine: Machine) -> None:
     machine.claim()
     machine.disk = FOREIGN
-    with pytest.raises(RefusedError, match="not wiped"):
+    with pytest.raises(RefusedError, match="nothing is wiped"):
         machine.remove(data=True)
     with pytest.raises(RefusedError, match="llmhost did not do"):
         machine.remove()

@@ -32,6 +32,8 @@ _KNOWN = (
     18 * MIB,  # VMFS
     21 * MIB,  # btrfs: its first trees
     29 * MIB,
+    33 * MIB,  # md: where the data of members begins, next to powers of two
+    129 * MIB,
     8 * MIB - 8 * KIB,  # Oracle ASM: copy of the header
     GIB,  # Ceph: copies of the label
     10 * GIB,

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ansible_collections.llmhost.core.plugins.module_utils.durable import replace
+
 PATH = "/etc/fstab"
 
 _ESCAPES = {" ": r"\040", "\t": r"\011", "\n": r"\012", "\\": r"\134"}
@@ -102,7 +104,7 @@ class Fstab:
                 _copy_status(path, descriptor)
                 file.flush()
                 os.fsync(descriptor)
-            os.replace(temporary, path)
+            replace(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
