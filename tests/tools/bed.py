@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
@@ -117,6 +118,30 @@ def _digest(script: Path, models: Path) -> str:
     return digest.hexdigest()
 
 
+class Host(Protocol):
+    """A server that a test owns, whatever it is made of."""
+
+    def exec(self, *argv: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]: ...
+
+    def shell(self, script: str, check: bool = True) -> str: ...
+
+    def put(self, source: Path, target: str) -> None: ...
+
+    def write(self, target: str, text: str) -> None: ...
+
+
+def serve_hub(host: Host, models: Path) -> None:
+    """Serve a directory of models (org/repo/file…) to a host from a loopback hub inside it, as a unit."""
+    key = _digest(HERE / "loopback_hub.py", models)
+    if key in host.exec("sh", "-c", "systemctl is-active -q loopback-hub && cat /srv/hub/key", check=False).stdout:
+        return
+    host.put(models, "/srv/hub/models")
+    host.put(HERE / "loopback_hub.py", "/srv/hub/loopback_hub.py")
+    host.write("/etc/systemd/system/loopback-hub.service", HUB_UNIT)
+    host.shell(START_HUB)
+    host.write("/srv/hub/key", key)
+
+
 @dataclass
 class Bed:
     name: str
@@ -175,8 +200,10 @@ class Bed:
         return self.exec("sh", "-euc", script, check=check).stdout
 
     def put(self, source: Path, target: str) -> None:
-        self.exec("mkdir", "-p", str(Path(target).parent))
-        docker("cp", str(source), f"{self.name}:{target}")
+        """Copy a file, or what a directory holds into a directory."""
+        whole = source.is_dir()
+        self.exec("mkdir", "-p", target if whole else str(Path(target).parent))
+        docker("cp", f"{source}/." if whole else str(source), f"{self.name}:{target}")
 
     def write(self, target: str, text: str) -> None:
         self.exec("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "-", target, stdin=text)
@@ -204,15 +231,7 @@ class Bed:
 
     def serve_hub(self, models: Path) -> None:
         """Serve a directory of models (org/repo/file…) to the bed from a loopback hub inside it, as a unit."""
-        key = _digest(HERE / "loopback_hub.py", models)
-        if key in self.exec("sh", "-c", "systemctl is-active -q loopback-hub && cat /srv/hub/key", check=False).stdout:
-            return
-        self.exec("mkdir", "-p", "/srv/hub/models")
-        docker("cp", f"{models}/.", f"{self.name}:/srv/hub/models")
-        self.put(HERE / "loopback_hub.py", "/srv/hub/loopback_hub.py")
-        self.write("/etc/systemd/system/loopback-hub.service", HUB_UNIT)
-        self.shell(START_HUB)
-        self.write("/srv/hub/key", key)
+        serve_hub(self, models)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
