@@ -24,15 +24,16 @@ INTERMEDIATE = {
     "tokens_per_second": 30,
 }
 ADVANCED = {"gpus": 2, "vram": "48 GB", "ram": "128 GB", "disk": "1 TB", "gpu_link": {"nvlink": True, "lanes": 8}}
-ON_CPU = {"llmhost_accelerator": "cpu"}
+ON_CPU = {"llmhost_accelerator": "cpu", "llmhost_claim_disks": True}
+OVERWRITE = {"llmhost_storage_devices": "/dev/nvme1n1", "llmhost_overwrite_unrecognised": True}
 USED = {"blank": False, "not_blank": ["it has a signature"]}
 RAW = hosts.disk("/dev/nvme1n1", 10**12, unrecognised_data=True)
 LABELLED = hosts.disk("/dev/nvme3n1", 10**12, **USED, filesystem="xfs", label="llmhost-mode", uuid="5678-efab")
 
 
 def decide(host: Facts, model: Facts | None = None, /, **variables: Any) -> Facts:
-    """The plan of a custom tier without requirements, checked against its schema."""
-    asked = {"llmhost_model": "Qwen/Qwen3-32B-GGUF:Q4_K_M"}
+    """The plan of a custom tier without requirements that may claim disks, checked against its schema."""
+    asked = {"llmhost_model": "Qwen/Qwen3-32B-GGUF:Q4_K_M", "llmhost_claim_disks": True}
     asked |= {f"llmhost_{name}": value for name, value in variables.items()}
     plan = planner.plan(host, hosts.qwen3_32b() if model is None else model, asked)
     assert problems(plan) == []
@@ -460,11 +461,14 @@ def test_disks_that_auto_would_not_take_anyway_are_not_mentioned() -> None:
 
 def test_data_without_a_signature_on_a_named_disk_goes_after_a_warning() -> None:
     host = hosts.workstation(disks=[hosts.disk("/dev/nvme1n1", 10**12, unrecognised_data=True)])
-    plan = decide(host, accelerator="cpu", storage_devices="/dev/nvme1n1")
+    refused = decide(host, accelerator="cpu", storage_devices="/dev/nvme1n1")
+    plan = decide(host, accelerator="cpu", storage_devices="/dev/nvme1n1", overwrite_unrecognised=True)
 
+    assert codes(refused) == ["storage.unrecognised_data"]
+    assert "llmhost_overwrite_unrecognised" in finding(refused, "storage.unrecognised_data")["remedy"]
     assert (plan["storage"]["kind"], plan["storage"]["overwrite_unrecognised"]) == ("disk", True)
     assert (codes(plan), codes(plan, "warning")) == ([], ["storage.unrecognised_data"])
-    assert "unknown data" in plan_table(plan, host)
+    assert "data that no test recognises" in plan_table(plan, host)
 
 
 def test_a_claimed_disk_that_holds_unknown_data_now_is_an_error_until_it_is_named() -> None:
@@ -475,7 +479,8 @@ def test_a_claimed_disk_that_holds_unknown_data_now_is_an_error_until_it_is_name
     ours |= {"filesystem": None, "label": None, "uuid": None, "mountpoints": []}
 
     assert codes(decide(done, accelerator="cpu")) == ["storage.unrecognised_data"]
-    named = decide(done, accelerator="cpu", storage_devices=ours["path"])
+    assert codes(decide(done, accelerator="cpu", storage_devices=ours["path"])) == ["storage.unrecognised_data"]
+    named = decide(done, accelerator="cpu", storage_devices=ours["path"], overwrite_unrecognised=True)
     assert (codes(named), codes(named, "warning")) == ([], ["storage.unrecognised_data"])
 
 
@@ -644,7 +649,7 @@ def test_a_full_filesystem_is_an_error_with_the_numbers() -> None:
 @pytest.mark.parametrize(
     ("host", "model", "variables"),
     [
-        (hosts.workstation(), hosts.qwen3_32b(), {}),
+        (hosts.workstation(), hosts.qwen3_32b(), {"llmhost_claim_disks": True}),
         (hosts.workstation(), hosts.qwen3_32b(), ON_CPU),
         (hosts.laptop(), hosts.qwen3_32b(), ON_CPU),
         (hosts.laptop(), hosts.qwen3_32b(), {**ON_CPU, "llmhost_swap": "16 GiB"}),
@@ -653,7 +658,7 @@ def test_a_full_filesystem_is_an_error_with_the_numbers() -> None:
         (hosts.workstation(), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "none"}),
         (hosts.workstation(disks=[RAW]), hosts.nonsense(), ON_CPU),
         (hosts.workstation(disks=[RAW, hosts.disk("/dev/nvme2n1", 10**12)]), hosts.nonsense(), ON_CPU),
-        (hosts.workstation(disks=[RAW]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "/dev/nvme1n1"}),
+        (hosts.workstation(disks=[RAW]), hosts.nonsense(), {**ON_CPU, **OVERWRITE}),
         (hosts.workstation(disks=[LABELLED, RAW]), hosts.nonsense(), ON_CPU),
         (hosts.workstation(disks=[LABELLED]), hosts.nonsense(), {**ON_CPU, "llmhost_storage_devices": "/dev/nvme3n1"}),
     ],
@@ -891,7 +896,7 @@ def test_a_configuration_without_weights_is_planned_and_not_served() -> None:
     model = hosts.qwen3_32b(planned_only=True, chat_template=False)
 
     assert codes(decide(hosts.workstation(), model, accelerator="cpu")) == ["model.no_weights"]
-    asked = {"llmhost_model": "/x/config.json:Q4_K_M"}
+    asked = {"llmhost_model": "/x/config.json:Q4_K_M", "llmhost_claim_disks": True}
     assert codes(planner.plan(hosts.workstation(), model, asked, what_if=True)) == []
 
 

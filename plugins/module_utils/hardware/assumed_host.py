@@ -83,6 +83,7 @@ def assume_host(said: Hardware, phrase: str) -> Facts:
             "machine": "kvm" if said.virtual else "none",
             "container": "docker" if said.container else "none",
         },
+        "cloud": {"name": "none", "fresh": False, "first_boot": None, "mounts": [], "swaps": []},
         "secure_boot": False,
         "capabilities": _capabilities(said.container),
         "cpu": cpu,
@@ -251,7 +252,7 @@ def _root(said: Hardware, disks: list[AssumedDisk]) -> Facts:
 def _system_disk(said: Hardware) -> Facts:
     used = {"blank": False, "not_blank": ["it has a partition table (gpt)"], "partition_table": "gpt"}
     disk = AssumedDisk(said.system_bytes or _SYSTEM_DISK)
-    return {**_disk(0, disk), **used, "children": ["nvme0n1p1", "nvme0n1p2"]}
+    return {**_disk(0, disk), **used, "children": ["nvme0n1p1", "nvme0n1p2"], "use": "/ (ext4)"}
 
 
 def _disk(number: int, disk: AssumedDisk) -> Facts:
@@ -260,6 +261,7 @@ def _disk(number: int, disk: AssumedDisk) -> Facts:
     return {
         "path": f"/dev/{name}",
         "by_id": [f"/dev/disk/by-id/{'nvme' if disk.kind == 'nvme' else 'ata'}-Assumed_{serial}"],
+        "by_path": [],
         "name": name,
         "type": "disk",
         "size_bytes": disk.size_bytes,
@@ -282,7 +284,10 @@ def _disk(number: int, disk: AssumedDisk) -> Facts:
         "ephemeral": disk.ephemeral,
         "network": disk.network,
         "blank": True,
+        "use": "",
+        "contents": [],
         "not_blank": [],
         "unrecognised_data": False,
+        "remains": "",
         "pcie": None,
     }

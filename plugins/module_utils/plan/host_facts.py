@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
+from ansible_collections.llmhost.core.plugins.module_utils.plan.disk import Disk, tell_apart, turns
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 
 
@@ -22,84 +22,6 @@ class Capability:
         found = record.section(facts, name)
         reason = record.text(found, "reason", "this host does not say that it can").rstrip(".")
         return cls(record.flag(found, "able"), reason)
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A block device, and whether every test says that nobody uses it. ``parts`` is what divides it or stands on it."""
-
-    path: str
-    by_id: tuple[str, ...]
-    name: str
-    type: str
-    size_bytes: int
-    model: str
-    serial: str
-    wwn: str
-    turns: bool
-    removable: bool
-    read_only: bool
-    network: bool
-    ephemeral: bool
-    blank: bool
-    not_blank: tuple[str, ...]
-    unrecognised_data: bool
-    filesystem: str
-    label: str
-    uuid: str
-    mountpoints: tuple[str, ...]
-    parts: tuple[str, ...]
-
-    @classmethod
-    def from_facts(cls, facts: Record) -> Disk:
-        """Read one entry of the facts' ``disks``."""
-        return cls(
-            path=record.text(facts, "path"),
-            by_id=tuple(sorted(record.texts(facts, "by_id"))),
-            name=record.text(facts, "name"),
-            type=record.text(facts, "type"),
-            size_bytes=record.integer(facts, "size_bytes"),
-            model=record.text(facts, "model").strip(),
-            serial=record.text(facts, "serial").strip(),
-            wwn=record.text(facts, "wwn").strip(),
-            turns=_turns(facts, record.text(facts, "transport") == "virtio"),
-            removable=record.flag(facts, "removable"),
-            read_only=record.flag(facts, "read_only"),
-            network=record.flag(facts, "network"),
-            ephemeral=record.flag(facts, "ephemeral"),
-            # Facts that contradict each other are read the safe way.
-            blank=record.flag(facts, "blank") and not record.text(facts, "filesystem"),
-            not_blank=record.texts(facts, "not_blank"),
-            # A disk of which nobody says that it reads as zeros may hold anything.
-            unrecognised_data=record.flag(facts, "unrecognised_data", default=True),
-            filesystem=record.text(facts, "filesystem"),
-            label=record.text(facts, "label"),
-            uuid=record.text(facts, "uuid"),
-            mountpoints=record.texts(facts, "mountpoints"),
-            parts=(
-                *record.texts(facts, "children"),
-                *record.texts(facts, "holders"),
-                *filter(None, [record.text(facts, "partition_table")]),
-            ),
-        )
-
-    @property
-    def stable_path(self) -> str:
-        """The name that survives a reboot, where udev gives one."""
-        return self.by_id[0] if self.by_id else self.path
-
-    def is_called(self, wanted: str) -> bool:
-        """Whether a path, a by-id path or a serial number typed by a person means this disk."""
-        return bool(wanted) and wanted in (self.path, self.name, self.serial, self.wwn, *self.by_id)
-
-    def identity(self) -> dict[str, Any]:
-        """What tells this disk from every other one, for the plan and for the state kept on the host."""
-        return {
-            "serial": self.serial or None,
-            "model": self.model or None,
-            "wwn": self.wwn or None,
-            "size_bytes": self.size_bytes,
-        }
 
 
 @dataclass(frozen=True)
@@ -124,7 +46,7 @@ class Filesystem:
             type=record.text(facts, "type"),
             size_bytes=record.integer(facts, "size_bytes"),
             available_bytes=record.integer(facts, "available_bytes"),
-            turns=_turns(facts, record.text(facts, "device").startswith("/dev/vd")),
+            turns=turns(facts, record.text(facts, "device").startswith("/dev/vd")),
             network=record.flag(facts, "network"),
             read_only=record.flag(facts, "read_only"),
         )
@@ -133,6 +55,38 @@ class Filesystem:
         """Whether a path lies below this mount point."""
         root = self.mountpoint.rstrip("/")
         return bool(self.mountpoint) and (path == self.mountpoint or path.startswith(root + "/"))
+
+
+@dataclass(frozen=True)
+class CloudMount:
+    """A mount that a tool of the machine's cloud made; ``ephemeral``: it may come back empty."""
+
+    path: str
+    by: str
+    ephemeral: bool
+
+    @classmethod
+    def from_facts(cls, facts: Record) -> CloudMount:
+        """Read one entry of the facts' ``cloud.mounts``."""
+        return cls(record.text(facts, "path"), record.text(facts, "by"), record.flag(facts, "ephemeral"))
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The cloud of the machine, if any; ``fresh``: the instance was first booted less than a day ago."""
+
+    name: str
+    fresh: bool
+    mounts: tuple[CloudMount, ...]
+
+    @classmethod
+    def from_facts(cls, facts: Record) -> Cloud:
+        """Read the facts' ``cloud``; facts of an older release have none."""
+        return cls(
+            name=record.text(facts, "name", "none"),
+            fresh=record.flag(facts, "fresh"),
+            mounts=tuple(CloudMount.from_facts(mount) for mount in record.sections(facts, "mounts")),
+        )
 
 
 @dataclass(frozen=True)
@@ -226,7 +180,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """Everything about the host that a decision rests on."""
+    """Everything about the host that a decision rests on. One that is ``described`` is words, no machine."""
 
     distribution_id: str
     distribution_version: str
@@ -234,6 +188,9 @@ class HostFacts:
     codename: str
     machine: str
     container: str
+    virtual: bool
+    described: bool
+    cloud: Cloud
     init: str
     capabilities: dict[str, Capability]
     cpu: Cpu
@@ -265,6 +222,9 @@ class HostFacts:
             codename=record.text(distribution, "codename", "unknown"),
             machine=record.text(record.section(facts, "kernel"), "architecture", "unknown"),
             container=record.text(record.section(facts, "virtualization"), "container", "none"),
+            virtual=record.text(record.section(facts, "virtualization"), "machine", "none") != "none",
+            described="hardware" in facts,
+            cloud=Cloud.from_facts(record.section(facts, "cloud")),
             init=record.text(facts, "init", "unknown"),
             capabilities={name: Capability.from_facts(capabilities, name) for name in _CAPABILITIES},
             cpu=Cpu.from_facts(record.section(facts, "cpu")),
@@ -273,7 +233,7 @@ class HostFacts:
             overcommit=record.integer(memory, "overcommit"),
             swaps=tuple(Swap.from_facts(swap) for swap in record.sections(memory, "swaps")),
             filesystems=tuple(Filesystem.from_facts(fs) for fs in record.sections(facts, "filesystems")),
-            disks=tuple(Disk.from_facts(disk) for disk in record.sections(facts, "disks")),
+            disks=tell_apart([Disk.from_facts(disk) for disk in record.sections(facts, "disks")]),
             gpus=tuple(Gpu.from_facts(gpu) for gpu in record.sections(facts, "gpus")),
             listeners=tuple(Listener.from_facts(socket) for socket in record.sections(facts, "listening")),
             storage_state=record.section(state, "storage"),
@@ -290,11 +250,6 @@ class HostFacts:
         """Return the filesystem on which a path lies: the one with the longest mount point above it."""
         above = [filesystem for filesystem in self.filesystems if filesystem.holds(path)]
         return max(above, key=lambda filesystem: len(filesystem.mountpoint), default=None)
-
-
-def _turns(facts: Record, paravirtual: bool) -> bool:
-    """Whether the disk below is a slow, turning one. The kernel says so of every virtio disk, which means nothing."""
-    return record.flag(facts, "rotational") and not paravirtual
 
 
 _CAPABILITIES = ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")

@@ -212,6 +212,7 @@ PLAN: Section = {
             fields={
                 "scheduler": Field((str,), "The I/O scheduler."),
                 "read_ahead_bytes": Field((int,), "How far the kernel reads ahead."),
+                "trim": Field((bool,), "Whether unused blocks are handed back to the disk."),
             },
         ),
         "need_bytes": Field((int,), "Model files, swap and margin."),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.finding import LEVELS
+from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_table import disk_lines
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
@@ -46,9 +47,11 @@ def plan_table(plan: Record, host: Record | None = None, what_if: bool = False) 
 
     ``what_if``: the host need not exist, so what the roles would do there is left out.
     """
-    sections: list[tuple[str, list[Row]]] = [
+    above: list[tuple[str, list[Row]]] = [
         ("plan", list(_overview(plan))),
         ("host", list(_host(host or {}))),
+    ]
+    below: list[tuple[str, list[Row]]] = [
         ("model", list(_model(record.section(plan, "model")))),
         ("serving", list(_serving(plan))),
         ("memory", list(_memory(plan))),
@@ -58,12 +61,10 @@ def plan_table(plan: Record, host: Record | None = None, what_if: bool = False) 
         ("runtime", list(_runtime(record.section(plan, "runtime")))),
         ("steps", [] if what_if else list(_steps(record.section(plan, "steps")))),
     ]
-    rows = [row for _, section in sections for row in section]
+    rows = [row for _, section in (*above, *below) for row in section]
     width = max((len(label) for label, _ in rows), default=0)
-    lines: list[str] = []
-    for title, section in sections:
-        lines += [_line(title if first else "", row, width) for first, row in _with_first(section)]
-    return "\n".join(lines + list(_findings(plan)))
+    lines = [*_lines(above, width), *disk_lines(plan, "disks"), *_lines(below, width), *_findings(plan)]
+    return "\n".join(lines)
 
 
 def summary(plan: Record, what_if: bool = False) -> str:
@@ -76,6 +77,12 @@ def summary(plan: Record, what_if: bool = False) -> str:
     if count:
         return f"{count} errors: nothing on this host is changed until they are gone."
     return "No errors: this plan can be carried out."
+
+
+def _lines(sections: list[tuple[str, list[Row]]], width: int) -> Iterator[str]:
+    for title, section in sections:
+        for first, row in _with_first(section):
+            yield _line(title if first else "", row, width)
 
 
 def _with_first(rows: list[Row]) -> Iterator[tuple[bool, Row]]:
@@ -119,19 +126,11 @@ def _host(host: Record) -> Iterator[Row]:
     yield "ram", ram if limit is None else f"{ram}, limited to {format_gib(limit)}"
     gpus = [_gpu(gpu) for gpu in record.sections(host, "gpus")]
     yield "gpus", ", ".join(gpus) if gpus else "none"
-    disks = [_disk(disk) for disk in record.sections(host, "disks") if record.text(disk, "type") == "disk"]
-    yield "disks", ", ".join(disks) if disks else "none"
 
 
 def _gpu(gpu: Record) -> str:
     vram = record.optional_integer(gpu, "vram_bytes")
     return f"{record.text(gpu, 'name', 'NVIDIA GPU')} ({format_gib(vram) if vram else 'VRAM unknown'})"
-
-
-def _disk(disk: Record) -> str:
-    size = format_gib(record.integer(disk, "size_bytes"))
-    blank = "unknown data" if record.flag(disk, "unrecognised_data") else "blank"
-    return f"{record.text(disk, 'path')} ({size}, {blank if record.flag(disk, 'blank') else 'in use'})"
 
 
 def _model(model: Record) -> Iterator[Row]:
@@ -259,15 +258,9 @@ def _storage(storage: Record) -> Iterator[Row]:
     yield "path", record.text(storage, "path")
     if record.text(storage, "kind") == "disk":
         for disk in record.sections(storage, "devices"):
-            identity = record.section(disk, "identity")
-            model = record.text(identity, "model", "no model")
-            yield (
-                "disk",
-                (
-                    f"{record.text(disk, 'device')} ({model}, serial {record.text(identity, 'serial', 'none')}, "
-                    f"{format_gib(record.integer(identity, 'size_bytes'))})"
-                ),
-            )
+            yield "disk", record.text(disk, "device")
+        if record.section(storage, "raid"):
+            yield "together", "a RAID 0 of these disks"
         yield "filesystem", f"{record.text(storage, 'filesystem')}, made if the disk is blank"
     yield "needed", format_gib(record.integer(storage, "need_bytes"))
 

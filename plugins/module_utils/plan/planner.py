@@ -131,7 +131,7 @@ def _with_model(
         "steps": _steps(intent, swap.skip_reason),
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
         **fit_sections.sections(host, sized, room, fit, loading, better),
-        "disks": disk_list.disk_list(host, storage.disks),
+        "disks": disk_list.disk_list(host, intent, storage, need),
         "storage": storage.as_dict(need),
         "swap": {
             "size_bytes": swap.size_bytes,
@@ -155,7 +155,7 @@ def _without_model(host: HostFacts, intent: Intent, accelerator: str, findings: 
         "parallel": intent.parallel or 1,
         "alternatives": [],
         "doubts": [],
-        "disks": disk_list.disk_list(host, ()),
+        "disks": disk_list.disk_list(host, intent),
         "egress": _egress(intent),
     }
 

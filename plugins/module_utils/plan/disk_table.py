@@ -1,0 +1,55 @@
+"""The disks of a plan for people: two lines each, what it is and what becomes of it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from ansible_collections.llmhost.core.plugins.module_utils import record
+from ansible_collections.llmhost.core.plugins.module_utils.record import Record
+from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
+
+_WIDTH = 100
+_STATES = {"blank": "blank", "unrecognised": "unknown", "in_use": "in use", "ours": "ours"}
+_CHOICES = {"claim": "to be CLAIMED", "keep": "kept", "none": "left alone"}
+
+
+def disk_lines(plan: Record, title: str) -> Iterator[str]:
+    """Yield the lines of the section, the first of them with its title."""
+    disks = record.sections(plan, "disks")
+    names = [record.text(disk, "path").rpartition("/")[2] for disk in disks]
+    width = max(map(len, names), default=0)
+    for number, (name, disk) in enumerate(zip(names, disks, strict=True)):
+        head = f"{title if number == 0 else '':<8}  {name:<{width}}  "
+        yield from _wrapped(head, _what(disk))
+        yield from _wrapped(" " * len(head), _fate(disk))
+
+
+def _what(disk: Record) -> str:
+    size = format_gib(record.integer(disk, "size_bytes"))
+    model = record.text(disk, "model") or "no model"
+    kind = f"{record.text(disk, 'reach')}, {record.text(disk, 'persistence')}"
+    return ", ".join(filter(None, [size, model, record.text(disk, "link"), kind]))
+
+
+def _fate(disk: Record) -> str:
+    """Return what is on the disk, and whether it is taken and why; of one in use, the use is the reason."""
+    state, choice = record.text(disk, "state"), record.text(disk, "choice")
+    use, reason = record.text(disk, "use"), record.text(disk, "reason")
+    holds = ": ".join(filter(None, [_STATES.get(state, state), use]))
+    if choice == "none" and (not reason or (state == "in_use" and reason == "it is in use")):
+        return f"{holds}; left alone"
+    serial = record.text(disk, "serial")
+    named = f" (serial number {serial})" if choice == "claim" and serial else ""
+    return f"{holds}; {_CHOICES.get(choice, choice)}{named}: {reason}"
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).splitlines()
