@@ -19,6 +19,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check imp
 
 from tests.acceptance.expectation import Figure
 from tests.acceptance.report import Check, Measure, Report
+from tests.acceptance.sudo import SudoPassword, inherited_password, resolved
 from tests.acceptance.target import NoPlanError, Target
 from tests.acceptance.tunnel import Tunnel, relay_command
 
@@ -64,6 +65,10 @@ def pytest_configure(config: pytest.Config) -> None:
             sudo_user=option.sudo_user,
             ansible_inventory=option.ansible_inventory,
         )
+        password = inherited_password()
+        if password:
+            for backend in filter(None, (resolved(host.backend) for host in hosts)):
+                SudoPassword(backend, password)
         config.stash[_targets] = [Target.from_host(host) for host in hosts]
     except (NoPlanError, RuntimeError, AssertionError) as failure:  # testinfra asserts that its commands work
         raise pytest.UsageError(str(failure)) from failure

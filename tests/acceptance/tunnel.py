@@ -15,6 +15,8 @@ import threading
 from types import TracebackType
 from typing import IO, Any
 
+from tests.acceptance.sudo import resolved
+
 _RELAY = """\
 import os, socket, sys, threading
 s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 10)
@@ -43,21 +45,19 @@ class UnreachableError(Exception):
 
 def relay_command(backend: Any, address: str, port: int) -> list[str]:
     """Return the command that, on the controller, speaks with the port of the target through its standard streams."""
-    if hasattr(backend, "ansible_runner"):
-        resolved = backend.ansible_runner.get_host(backend.host)
-        if resolved is None:
-            raise UnreachableError(f"{backend.host}: the acceptance suite reaches hosts by ssh, docker or local.")
-        backend = resolved.backend
+    found = resolved(backend)
+    if found is None:
+        raise UnreachableError(f"{backend.host}: the acceptance suite reaches hosts by ssh, docker or local.")
     relay = ["python3", "-c", _RELAY, address, str(port)]
-    kind = backend.NAME
+    kind = found.NAME
     if kind == "local":
         return relay
     if kind in ("docker", "podman"):
-        return [kind, "exec", "--interactive", backend.name, *relay]
+        return [kind, "exec", "--interactive", found.name, *relay]
     if kind in ("ssh", "safe-ssh"):
-        words, values = backend._build_ssh_command(shlex.join(relay))
-        return shlex.split(backend.quote(" ".join(words), *values))
-    raise UnreachableError(f"{backend.hostname}: reached by {kind}; the acceptance suite knows ssh, docker and local.")
+        words, values = found._build_ssh_command(shlex.join(relay))
+        return shlex.split(found.quote(" ".join(words), *values))
+    raise UnreachableError(f"{found.hostname}: reached by {kind}; the acceptance suite knows ssh, docker and local.")
 
 
 class Tunnel:
