@@ -191,7 +191,7 @@ def finished(host: Facts, plan: Facts) -> Facts:
         entry["available_bytes"] = max(0, entry["available_bytes"] - used)
     if swap["size_bytes"]:
         size = swap["size_bytes"] - 4096
-        area = {"path": swap["path"], "type": "file", "size_bytes": size, "used_bytes": 0, "priority": -2}
+        area = {"path": swap["path"], "type": "file", "size_bytes": size, "used_bytes": 0, "priority": swap["priority"]}
         facts["memory"]["swaps"].append(area)
         facts["memory"]["swap_total_bytes"] += size
     facts["memory"]["available_bytes"] //= 2
@@ -203,8 +203,24 @@ def finished(host: Facts, plan: Facts) -> Facts:
         "unit": INFERENCE_UNIT,
     }
     facts["listening"].append(listener)
-    facts["state"] = {"storage": state, "swap": dict(swap), "models": {"commit": "x"}, "inference": {"archive": "x"}}
+    facts["state"] = {
+        "storage": state,
+        "swap": _swap(facts, plan),
+        "models": {"commit": "x"},
+        "inference": {"archive": "x"},
+    }
     return facts
+
+
+def _swap(facts: Facts, plan: Facts) -> Facts:
+    """Return the record of the role swap, when it has told the kernel what the plan wants."""
+    if plan["steps"]["swap"]["action"] != "apply":
+        return {}
+    swap, before = plan["swap"], {"vm.swappiness": 60}
+    if swap["overcommit_memory"] is not None:
+        before["vm.overcommit_memory"] = facts["memory"]["overcommit"]
+        facts["memory"]["overcommit"] = swap["overcommit_memory"]
+    return {**swap, "before": before}
 
 
 def dense(

@@ -20,7 +20,6 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import (
     VLLM,
     Fit,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import HostMemory
 
 
 def check_model(sized: SizedModel, intent: Intent, engine: str, accelerator: str) -> list[Finding]:
@@ -151,21 +150,6 @@ def _does_not_fit(
         variable = "llmhost_swap_max" if intent.swap_bytes is None else "llmhost_swap"
         remedy += f", or {variable} of {format_gib(round_up(fit.ram_missing_bytes, GIB))} or more, which is slow"
     return error("memory.does_not_fit", message, f"{remedy}. {_best(ways)}".rstrip())
-
-
-def check_loading(host: HostFacts, need: HostMemory) -> list[Finding]:
-    """Return what the kernel must be told before the files can be mapped."""
-    if need.overcommit_memory is None:
-        return []
-    ram = format_gib(host.machine_memory_bytes)
-    message = (
-        f"The largest file of the model has {format_gib(need.largest_mapping_bytes)} and is mapped as a whole, which "
-        f"the kernel refuses with {ram} of RAM and vm.overcommit_memory {host.overcommit}."
-    )
-    remedy = (
-        "Set the sysctl vm.overcommit_memory to 1: the mapping is only read, so swap of that size would stay unused."
-    )
-    return [warning("memory.overcommit", message, remedy)]
 
 
 def _allowed(intent: Intent) -> str:

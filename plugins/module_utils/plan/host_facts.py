@@ -36,6 +36,8 @@ class Filesystem:
     turns: bool
     network: bool
     read_only: bool
+    btrfs_devices: int = 0
+    btrfs_profiles: tuple[str, ...] = ()
 
     @classmethod
     def from_facts(cls, facts: Record) -> Filesystem:
@@ -49,6 +51,8 @@ class Filesystem:
             turns=turns(facts, record.text(facts, "device").startswith("/dev/vd")),
             network=record.flag(facts, "network"),
             read_only=record.flag(facts, "read_only"),
+            btrfs_devices=record.integer(record.section(facts, "btrfs"), "devices"),
+            btrfs_profiles=record.texts(record.section(facts, "btrfs"), "data_profiles"),
         )
 
     def holds(self, path: str) -> bool:
@@ -140,15 +144,21 @@ class Listener:
 
 @dataclass(frozen=True)
 class Swap:
-    """A swap area in use."""
+    """A swap area in use; ``compressed``: it is zram, which keeps the pages in RAM."""
 
     path: str
     size_bytes: int
+    priority: int = 0
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is a zram device."""
+        return self.path.startswith("/dev/zram")
 
     @classmethod
     def from_facts(cls, facts: Record) -> Swap:
         """Read one entry of the facts' ``memory.swaps``."""
-        return cls(record.text(facts, "path"), record.integer(facts, "size_bytes"))
+        return cls(record.text(facts, "path"), record.integer(facts, "size_bytes"), record.integer(facts, "priority"))
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,7 @@ class HostFacts:
     gpus: tuple[Gpu, ...]
     listeners: tuple[Listener, ...]
     storage_state: Record = field(default_factory=dict)
+    swap_state: Record = field(default_factory=dict)
     models_state: Record = field(default_factory=dict)
     inference_state: Record = field(default_factory=dict)
 
@@ -230,13 +241,19 @@ class HostFacts:
             cpu=Cpu.from_facts(record.section(facts, "cpu")),
             memory_bytes=total if limit is None else min(total, limit),
             machine_memory_bytes=total,
-            overcommit=record.integer(memory, "overcommit"),
+            # What llmhost has set is no fact of the host: the next plan would take it back.
+            overcommit=record.integer(
+                record.section(record.section(state, "swap"), "before"),
+                "vm.overcommit_memory",
+                record.integer(memory, "overcommit"),
+            ),
             swaps=tuple(Swap.from_facts(swap) for swap in record.sections(memory, "swaps")),
             filesystems=tuple(Filesystem.from_facts(fs) for fs in record.sections(facts, "filesystems")),
             disks=tell_apart([Disk.from_facts(disk) for disk in record.sections(facts, "disks")]),
             gpus=tuple(Gpu.from_facts(gpu) for gpu in record.sections(facts, "gpus")),
             listeners=tuple(Listener.from_facts(socket) for socket in record.sections(facts, "listening")),
             storage_state=record.section(state, "storage"),
+            swap_state=record.section(state, "swap"),
             models_state=record.section(state, "models"),
             inference_state=record.section(state, "inference"),
         )
@@ -252,4 +269,4 @@ class HostFacts:
         return max(above, key=lambda filesystem: len(filesystem.mountpoint), default=None)
 
 
-_CAPABILITIES = ("root", "systemd", "kernel_modules", "swap", "mkfs", "reboot")
+_CAPABILITIES = ("root", "systemd", "kernel_modules", "swap", "mkfs", "sysctl", "reboot")

@@ -221,6 +221,9 @@ PLAN: Section = {
         "size_bytes": Field((int,), "The size of the swap file; 0 for none."),
         "path": Field((str,), "The swap file."),
         "swappiness": Field((int,), "The kernel's vm.swappiness."),
+        "priority": Field((int,), "The kernel uses swap with a higher priority first."),
+        "overcommit_memory": Field((int, _NONE), "The vm.overcommit_memory to set; None: as it is.", (0, 1, None)),
+        "ephemeral": Field((bool,), "Whether its disk comes back empty after a stop, so that a unit makes it again."),
     },
     "cache": {
         "path": Field((str,), "The cache directory, in the layout of the Hugging Face cache."),
@@ -241,6 +244,7 @@ PLAN: Section = {
         "threads": Field((int,), "Threads that compute: physical cores."),
         "arguments": Field((list,), "Everything after the server's name, but for the key file."),
         "memory_max_bytes": Field((int, _NONE), "Bound of the service's RAM."),
+        "memory_swap_max_bytes": Field((int, _NONE), "How much of it may be swapped out; None for any amount."),
     },
     "acceptance": {
         "tokens_per_second": Field((int, _NONE), "The speed that the tier promises; None on a CPU."),

@@ -271,6 +271,8 @@ def _swap(plan: Record) -> Iterator[Row]:
         return
     size = record.integer(swap, "size_bytes")
     yield "size", f"{format_gib(size)} in {record.text(swap, 'path')}" if size else "none"
+    if (overcommit := record.optional_integer(swap, "overcommit_memory")) is not None:
+        yield "kernel", f"vm.overcommit_memory {overcommit}, to load files larger than RAM and swap"
 
 
 def _runtime(runtime: Record) -> Iterator[Row]:

@@ -42,6 +42,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLA
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, host_memory
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
+from ansible_collections.llmhost.core.plugins.module_utils.storage.swap_place import swap_path
 
 SCHEMA = 3
 MODELS_USER = "llmhost-models"
@@ -98,7 +99,7 @@ def _with_model(
     engine = choose_engine(intent.engine, model.format, accelerator == "nvidia")
     # The place decides whether it can hold swap, and swap how large the place must be: first look without swap.
     rough = storage_plan.plan_storage(host, intent, storage_plan.need_bytes(model.total_bytes, 0))
-    swap_file = f"{rough.path}/swapfile"
+    swap_file = swap_path(rough.path, rough.filesystem)
     room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file), ram_bandwidth)
     want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
     fit = solve(sized.sizes, engine, room, want)
@@ -110,15 +111,15 @@ def _with_model(
         sized.sizes.files_bytes,
         sized.sizes.largest_file_bytes,
         host.overcommit,
-        swap_plan.other_swap(host, swap_file) + swap.size_bytes,
+        swap_plan.all_swap(host, swap_file) + swap.size_bytes,
     )
+    swap = swap_plan.with_overcommit(swap, host, loading)
     need = storage_plan.need_bytes(model.total_bytes, swap.size_bytes)
     storage = storage_plan.plan_storage(host, intent, need)
     findings = [
         *findings,
         *fit_findings.check_model(sized, intent, engine, accelerator),
         *fit_findings.check_fit(host, sized, intent, fit, swap, better),
-        *fit_findings.check_loading(host, loading),
         *swap.findings,
         *storage.findings,
         *(storage_plan.check_build(host, BUILD_BYTES) if engine == LLAMA_CPP else ()),
@@ -128,16 +129,12 @@ def _with_model(
     return {
         **_frame(intent, accelerator, fit.verdict, findings),
         "engine": engine,
-        "steps": _steps(intent, swap.skip_reason),
+        "steps": _steps(intent, swap.why_skipped(host)),
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
         **fit_sections.sections(host, sized, room, fit, loading, better),
         "disks": disk_list.disk_list(host, intent, storage, need),
         "storage": storage.as_dict(need),
-        "swap": {
-            "size_bytes": swap.size_bytes,
-            "path": f"{storage.path}/swapfile",
-            "swappiness": swap_plan.SWAPPINESS,
-        },
+        "swap": swap.as_dict(swap_path(storage.path, storage.filesystem), storage.ephemeral),
         "cache": _cache(storage, intent, model_path),
         "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path),
         "acceptance": {"tokens_per_second": _promised_speed(intent, accelerator), "chat": model.chat_template},

@@ -16,6 +16,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts, Listener
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.plan.sized_model import SizedModel
+from ansible_collections.llmhost.core.plugins.module_utils.plan.swap_plan import service_swap
 from ansible_collections.llmhost.core.plugins.module_utils.shape.shape import CHUNKED, SLIDING, Shape
 from ansible_collections.llmhost.core.plugins.module_utils.size import GIB, MIB, round_down
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, LLAMA_CPP, VLLM, Fit
@@ -155,6 +156,7 @@ def runtime_dict(
         "threads": threads(host),
         "arguments": arguments(host, sized, intent, fit, loading, model_path),
         "memory_max_bytes": memory_max(fit),
+        "memory_swap_max_bytes": service_swap(fit, intent),
     }
 
 

@@ -68,7 +68,10 @@ def host_memory(
     peak = need + _STAGING_BYTES[path]
     cached = 0 if path == DIRECT else files_bytes
     if path != SAFETENSORS:
-        return HostMemory(path, need, peak, cached)
+        # Under the heuristic (0) each buffer alone must fit, which the verdict has seen to.
+        copied = peak - (fit.host.weights_bytes if path == MMAP else 0)
+        strict = _overcommit(room, copied, overcommit, swap_bytes) if overcommit == 2 else None
+        return HostMemory(path, need, peak, cached, overcommit_memory=strict)
     settings = VllmSettings(0, tensor_parallel=fit.tensor_parallel, pipeline_parallel=fit.pipeline_parallel)
     return HostMemory(
         path,
@@ -81,13 +84,14 @@ def host_memory(
     )
 
 
-def _overcommit(room: Room, largest_file_bytes: int, overcommit: int, swap_bytes: int) -> int | None:
-    """Return the value of ``vm.overcommit_memory`` that is needed to map the largest file.
+def _overcommit(room: Room, wanted_bytes: int, overcommit: int, swap_bytes: int) -> int | None:
+    """Return the mildest ``vm.overcommit_memory`` with which so much is granted, None where that of now does.
 
-    Better than swap of that size: the mapping is only read, so none of that swap would ever be used.
+    Better than swap of that size for a mapping: it is only read, so none of that swap would ever be used.
     """
-    if overcommit == 1:
+    ram = room.machine_ram_bytes
+    # Strict accounting (2) counts half of the RAM, unless vm.overcommit_ratio says otherwise; 1 grants anything.
+    granted = {0: ram + swap_bytes, 2: ram // 2 + swap_bytes}.get(overcommit, 1 << 62)
+    if wanted_bytes <= granted:
         return None
-    # Strict accounting counts half of the RAM, unless vm.overcommit_ratio says otherwise.
-    ram = room.machine_ram_bytes // 2 if overcommit == 2 else room.machine_ram_bytes
-    return None if largest_file_bytes <= ram + swap_bytes else 1
+    return 0 if wanted_bytes <= ram + swap_bytes else 1
