@@ -13,7 +13,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check imp
 )
 
 from tests.acceptance.allocation import seen_allocation, service_memory
-from tests.acceptance.expectation import Figure, expect, gib
+from tests.acceptance.expectation import Figure, expect, expect_equal, gib
 from tests.acceptance.report import Measure
 from tests.acceptance.target import SERVICE, Target
 
@@ -54,3 +54,19 @@ def test_the_process_needs_no_more_memory_than_planned(target: Target, figure: F
     figure("planned", gib(need))
     allowed = f"{gib(need)} planned, {gib(limit)} with tolerance"
     expect(used <= limit, f"memory of {SERVICE}", expected=allowed, found=gib(used), remedy="report the model; " + LOOK)
+
+
+def test_no_more_of_the_service_is_swapped_out_than_planned(target: Target, figure: Figure) -> None:
+    part = target.slice("inference")
+    if "memory_swap_max_bytes" not in part:
+        pytest.skip("the host keeps the plan of an older llmhost, which has no bound for swap")
+    planned = part["memory_swap_max_bytes"]
+    wanted = "infinity" if planned is None else str(planned)
+    found = target.unit_property("MemorySwapMax")
+    expect_equal(f"MemorySwapMax of {SERVICE}", expected=wanted, found=found, remedy="run the tier's playbook again.")
+    swapped = target.lines(f"cat /sys/fs/cgroup{target.unit_property('ControlGroup')}/memory.swap.current")
+    used = int(swapped[0]) if swapped else 0  # a kernel with the older control groups does not tell
+    figure("swapped out", gib(used))
+    allowed = "any" if planned is None else gib(planned)
+    kept = planned is None or used <= planned
+    expect(kept, f"swap that {SERVICE} uses", expected=allowed, found=gib(used), remedy=LOOK)
