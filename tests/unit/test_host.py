@@ -26,7 +26,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host import (
     sockets,
     system,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import LsblkError, parse_lsblk
+from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import LsblkError, list_block_devices, parse_lsblk
 from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -270,3 +270,12 @@ def test_the_module_itself() -> None:
     compare(result["host"], documented()["host"], "host")
     assert result["host"]["kernel"]["release"] == os.uname().release
     assert result["host"]["memory"]["total_bytes"] > 0
+
+
+def test_lsblk_is_asked_for_a_tree(tmp_path: Path) -> None:
+    """Without it partitions stand beside their disk, which then seems to have none."""
+    machine = Machine(tmp_path, {"lsblk": lsblk({})})
+    list_block_devices(machine.run_command, ["/dev/nvme0n1"])
+    (call,) = machine.calls
+    assert "--tree=KNAME" in call
+    assert call[call.index("--output") + 1].split(",")[0] == "KNAME"

@@ -92,7 +92,8 @@ def parse_lsblk(text: str) -> list[BlockDevice]:
 
 def list_block_devices(run_command: RunCommand, paths: Sequence[str] = ()) -> list[BlockDevice]:
     """Ask lsblk for ``paths``, or for every device; raise LsblkError when it gives no answer."""
-    done = run_command(["lsblk", "--json", "--bytes", "--output", _COLUMNS, *paths])
+    # Without the column NAME it prints a tree only when it is told to.
+    done = run_command(["lsblk", "--json", "--tree=KNAME", "--bytes", "--output", _COLUMNS, *paths])
     if done.rc != 0:
         # A container may see devices in /sys that it has no node for: lsblk then complains and still prints the rest.
         try:
