@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker help setup setup-dev demo demo-down test lint unit unit-all bed molecule sizing bench bench-plan bench-first docs build clean
+.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm sizing bench bench-plan bench-first docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -19,6 +19,9 @@ setup-dev: ## .venv with what demo, build and tests need too
 
 docker:
 	@tools/docker.sh
+
+qemu:
+	@tools/qemu.sh
 
 demo: setup-dev docker ## a host in a container, a model that answers; MODEL=org/repo:QUANT takes a real one
 	@$(BIN)/python -m tests.tools.demo
@@ -39,6 +42,16 @@ unit-all: ## unit tests and syntax checks on the oldest and the newest Python at
 
 bed: setup-dev docker ## single roles, and the tier put through faults, on real loop devices, half an hour
 	@$(BIN)/python -m pytest tests/bed
+
+vm: setup-dev qemu ## a virtual machine with its own kernel and two NVMe drives, and a shell in it; ends with the shell
+	@nice -n 5 $(BIN)/python -m tests.tools.vm_hold shell llmhost-vm --drive "models,4 GiB,Samsung SSD 980 PRO 1TB" --drive "network,4 GiB,Amazon Elastic Block Store"
+
+vm-images: setup-dev qemu ## what virtual machines start from: an Ubuntu image and a saved state, ten minutes, once
+	@nice -n 5 $(BIN)/python -m tests.tools.vm_image.states
+
+test-vm: vm-images ## disks, swap and boot on virtual machines, and the whole tier on one
+	@nice -n 5 $(BIN)/python -m pytest tests/vm
+	@nice -n 5 tools/molecule.sh vm
 
 molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=default runs one
 	@tools/molecule.sh $(SCENARIO)

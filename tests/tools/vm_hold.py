@@ -33,6 +33,11 @@ def pid_file(name: str) -> Path:
     return CACHE / "vm" / f"{name}.pid"
 
 
+def facts_file(name: str) -> Path:
+    """Return where it is said how to reach a machine, in variables of Ansible."""
+    return CACHE / "vm" / f"{name}.json"
+
+
 def _status(pid: int) -> list[str]:
     """Return the fields of a process's status after its name: state, parent …; none when it is gone."""
     with contextlib.suppress(OSError):
@@ -76,7 +81,9 @@ def hold(machine: Machine, owner_pid: int | None, hub: Path | None, ready: int) 
         machine.start()
         if hub:
             serve_hub(machine, hub)
-        os.write(ready, json.dumps({"name": machine.name, **machine.host_variables()}).encode())
+        facts = json.dumps({"name": machine.name, **machine.host_variables()})
+        facts_file(machine.name).write_text(facts)
+        os.write(ready, facts.encode())
     except (QemuError, SshError, BedError) as error:
         machine.keep_logs()
         os.write(ready, json.dumps({"error": str(error)}).encode())
@@ -86,6 +93,7 @@ def hold(machine: Machine, owner_pid: int | None, hub: Path | None, ready: int) 
         time.sleep(1)
     machine.keep_logs()
     machine.stop()
+    facts_file(machine.name).unlink(missing_ok=True)
     pid_file(machine.name).unlink(missing_ok=True)
 
 

@@ -21,6 +21,7 @@ ca_bundle() {
 }
 
 in_root() { # COMMAND… : its mounts end with it
+  # shellcheck disable=SC2016  # for the inner shell to expand
   unshare --mount --pid --fork --kill-child sh -euc '
     root=$1; shift
     mount -t proc proc "$root/proc"
