@@ -12,19 +12,19 @@ from ansible_collections.llmhost.core.plugins.module_utils.size import format_gi
 VARIABLE = "llmhost_storage_devices"
 
 
-def named_disks(host: HostFacts, names: Sequence[str]) -> tuple[dict[str, Disk], list[Finding]]:
+def named_disks(host: HostFacts, names: Sequence[str]) -> tuple[list[Disk], list[Finding]]:
     """Return the disk that each name means, and an error for every name that does not mean exactly one."""
-    found: dict[str, Disk] = {}
+    found: list[tuple[str, Disk]] = []
     findings = []
     for name in names:
         called = [disk for disk in host.disks if disk.is_called(name)]
         if len(called) == 1 and not called[0].has_twin:
-            found[name] = called[0]
+            found.append((name, called[0]))
         elif called:
             findings.append(_ambiguous(host, name, called))
         else:
             findings.append(_unknown(host, name))
-    return found, findings + list(_twice(found))
+    return [disk for _, disk in found], findings + list(_twice(found))
 
 
 def describe(disk: Disk) -> str:
@@ -59,10 +59,9 @@ def _unknown(host: HostFacts, name: str) -> Finding:
     return error("storage.disk_unknown", message, "Name one by its serial number or its link in /dev/disk/by-id.")
 
 
-def _twice(found: dict[str, Disk]) -> Iterator[Finding]:
-    names = list(found)
-    for at, name in enumerate(names):
-        same = next((other for other in names[:at] if found[other].path == found[name].path), None)
+def _twice(found: Sequence[tuple[str, Disk]]) -> Iterator[Finding]:
+    for at, (name, disk) in enumerate(found):
+        same = next((other for other, before in found[:at] if before.path == disk.path), None)
         if same:
-            message = f"{VARIABLE}: {same} and {name} are the same disk, {found[name].path}."
+            message = f"{VARIABLE}: {same} and {name} are the same disk, {disk.path}."
             yield error("storage.disk_twice", message, "Name each disk once.")

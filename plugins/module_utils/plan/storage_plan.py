@@ -139,7 +139,7 @@ def _unnamed(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
         remedy = "Name the one with the models in llmhost_storage_devices."
         return _refused(intent, error("storage.label_twice", message, remedy))
     if labelled:
-        return _adopted(host, intent, labelled[0])
+        return _adopted(host, intent, labelled[0], need)
     choice = choose(host, need)
     if not choice.disks or intent.claim_disks is False:
         return _directory(host, intent, need)
@@ -152,7 +152,7 @@ def _named(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
     found, findings = named_disks(host, intent.storage_devices or ())
     if findings:
         return _refused(intent, *findings)
-    disks = tuple(sorted(found.values(), key=lambda disk: disk.stable_path))
+    disks = tuple(sorted(found, key=lambda disk: disk.stable_path))
     recorded = [disk for disk in own_disks.recorded_disks(host) if disk]
     if recorded:
         if {disk.path for disk in recorded} == {disk.path for disk in disks}:
@@ -162,12 +162,8 @@ def _named(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
         return _refused(intent, error("storage.disk_in_use", message, remedy))
     groups = own_disks.labelled_groups(host, intent.storage_path)
     if any({disk.path for disk in group} == {disk.path for disk in disks} for group in groups):
-        return _adopted(host, intent, disks)
-    findings = [finding for disk in disks for finding in _against(disk, host, intent)]
-    if not findings and _room(disks) < need:
-        message = f"{_list(disks)} has too little room; model, swap and margin need {format_gib(need)}."
-        remedy = "Name a larger disk, or one more, or choose a smaller quantisation."
-        findings = [error("storage.disk_too_small", message, remedy)]
+        return _adopted(host, intent, disks, need)
+    findings = [finding for disk in disks for finding in _against(disk, host, intent)] or _check_room(disks, need)
     if findings:
         return _refused(intent, *findings)
     claimed = _claimed(host, intent, disks, "named in llmhost_storage_devices")
@@ -212,7 +208,7 @@ def _kept(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
         message = f"{', '.join(gone)} was claimed on this host and is not there any more."
         remedy = "Put the disk back, or give it up with playbooks/remove.yml and run again."
         return _refused(intent, error("storage.disk_missing", message, remedy))
-    findings = [finding for disk in disks for finding in _against_kept(disk, host, intent)]
+    findings = [finding for disk in disks for finding in _against_kept(disk, host, intent)] or _check_room(disks, need)
     if findings:
         return _refused(intent, *findings)
     filesystem = record.text(host.storage_state, "filesystem")
@@ -254,7 +250,9 @@ def _replaced(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
     return replace(claimed, findings=(*consent, *claimed.findings))
 
 
-def _adopted(host: HostFacts, intent: Intent, disks: tuple[Disk, ...]) -> StoragePlan:
+def _adopted(host: HostFacts, intent: Intent, disks: tuple[Disk, ...], need: int) -> StoragePlan:
+    if findings := _check_room(disks, need):
+        return _refused(intent, *findings)
     reason = f"it has the label {LABEL} of an earlier installation"
     return replace(_claimed(host, intent, disks, reason, own_disks.filesystem_on(disks)), kept=True)
 
@@ -299,6 +297,13 @@ def _left_alone(disks: Sequence[Disk], matters: bool) -> Finding:
         "llmhost_overwrite_unrecognised: true."
     )
     return (warning if matters else info)("storage.unrecognised_data", message, remedy)
+
+
+def _check_room(disks: Sequence[Disk], need: int) -> list[Finding]:
+    if _room(disks) >= need:
+        return []
+    message = f"{_list(disks)} has too little room; model, swap and margin need {format_gib(need)}."
+    return [error("storage.disk_too_small", message, "Use a larger disk, or one more, or a smaller quantisation.")]
 
 
 def _room(disks: Sequence[Disk]) -> int:
