@@ -124,6 +124,8 @@ def test_facts_may_be_text_or_missing_and_say_whether_embeddings_are_tied() -> N
     with pytest.raises(ModelError):
         shape_of({"layers": "many"})
     with pytest.raises(ModelError):
+        shape_of({"layers": "\N{SUPERSCRIPT ONE}"})
+    with pytest.raises(ModelError):
         estimate_llama(LLAMA_3_8B, "no such thing", OLD)
 
 

@@ -327,7 +327,7 @@ def _size(typed: str, what: str) -> int:
 def _number(typed: str | None, least: int, most: int, text: str) -> int:
     if typed is None:
         return least
-    if not typed.isdigit() or not least <= int(typed) <= most:
+    if not (typed.isascii() and typed.isdigit()) or not least <= int(typed) <= most:
         raise HardwareError(f"{text.strip()!r} is not understood: a number from {least} to {most} is expected there.")
     return int(typed)
 

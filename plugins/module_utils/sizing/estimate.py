@@ -122,7 +122,7 @@ def _header(facts: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {_ARCHITECTURE: name}
     for word, key in FACTS.items():
         value = facts.get(word)
-        if isinstance(value, str) and value.strip().isdigit():
+        if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
             value = int(value)
         if value:
             found[f"{name}.{key}"] = value
