@@ -55,7 +55,7 @@ ONE_DISK = [
             part(4, "ntfs"),
             pttype="gpt",
         ),
-        "vfat SYSTEM, not mounted, a partition (Microsoft reserved), Windows (ntfs)",
+        "vfat SYSTEM, not mounted, Windows (ntfs)",
     ),
     (disk(part(1, "BitLocker"), pttype="gpt"), "Windows (BitLocker)"),
     (disk(part(1), pttype="dos"), "a partition (without a filesystem)"),

@@ -635,7 +635,7 @@ def any_disk(draw: st.DrawFn) -> Facts:
         blank=not reasons and draw(st.integers(0, 9)) > 0,
         not_blank=reasons,
         use="/data (ext4)" if reasons else "",
-        filesystem="ext4" if reasons and draw(FLAGS) else None,
+        filesystem="ext4" if draw(FLAGS) and reasons else None,
         unrecognised_data=draw(st.integers(0, 4)) == 0,
         remains=draw(st.sampled_from(["", "", "", "an ext4 superblock"])),
         ephemeral=draw(FLAGS),

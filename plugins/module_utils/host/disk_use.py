@@ -36,11 +36,14 @@ _NAMED = frozenset({"linux_raid_member", "zfs_member"})
 # What a device of that type makes of the ones below it.
 _LAYERS = {"crypt": "LUKS", "lvm": "LVM", "mpath": "multipath", "dm": "device mapper", "bcache": "bcache"}
 _UNTOLD = "device mapper"
+# Said only where there is nothing better to say, such as of a boot loader's own.
+_PARTITION = "a partition"
 
 
 def use(device: BlockDevice, mounted: Mounted) -> str:
     """Return what is on the disk and where it is mounted; "" where the tree shows nothing."""
     found = list(dict.fromkeys(_uses(device, (), mounted)))
+    found = [words for words in found if not words.startswith(_PARTITION)] or found
     if not found and device.partition_table:
         return f"an empty partition table ({device.partition_table})"
     return ", ".join(found)
@@ -70,7 +73,7 @@ def _uses(node: BlockDevice, below: tuple[str, ...], mounted: Mounted) -> Iterat
     elif below:
         yield " on ".join([node.name, *below])
     elif node.type == "part":
-        yield f"a partition ({node.partition_type or 'without a filesystem'})"
+        yield f"{_PARTITION} ({node.partition_type or 'without a filesystem'})"
 
 
 def _mount(point: str, node: BlockDevice, below: tuple[str, ...]) -> str:

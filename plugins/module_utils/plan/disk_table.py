@@ -15,8 +15,10 @@ _CHOICES = {"claim": "to be CLAIMED", "keep": "kept", "none": "left alone"}
 
 
 def disk_lines(plan: Record, title: str) -> Iterator[str]:
-    """Yield the lines of the section, the first of them with its title."""
+    """Yield the lines of the section, with its title on the first of them."""
     disks = record.sections(plan, "disks")
+    if not disks:
+        yield f"{title:<8}  none"
     names = [record.text(disk, "path").rpartition("/")[2] for disk in disks]
     width = max(map(len, names), default=0)
     for number, (name, disk) in enumerate(zip(names, disks, strict=True)):
