@@ -223,13 +223,15 @@ def main(arguments: list[str] | None = None, free: FreeBytes = free_bytes) -> in
     options = parser.parse_args(arguments)
     os.umask(0o027)
     result: dict[str, Any] = {"ok": False, "error": None}
+    cache_path: Path | None = None
     try:
         request = Request.from_file(options.request)
+        cache_path = request.cache_path
         result |= {"commit": request.commit, "repo": request.repo, "source": request.source}
         fetch = Fetch(request, options.request, options.run_dir, free)
         result |= fetch.run(0 if options.source_stdin else None) | {"ok": True}
     except (FetchError, OSError) as raised:
-        problem = raised if isinstance(raised, FetchError) else disk_trouble(raised)
+        problem = raised if isinstance(raised, FetchError) else disk_trouble(raised, cache_path)
         words = {"code": problem.code, "message": problem.message, "remedy": problem.remedy}
         # The words stand at the top as well, where every long job has them.
         result |= words | {"error": words}

@@ -24,6 +24,7 @@ READ_BYTES = 1 << 22
 # The time of change of every verified file: 2000-01-01.
 TIME_NS = 946684800 * 10**9
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BROKEN = (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.EUCLEAN, errno.EBADMSG)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 Heartbeat = Callable[[], None]
@@ -48,13 +49,39 @@ class FetchError(Exception):
         }
 
 
-def disk_trouble(problem: OSError) -> FetchError:
-    """Explain why the cache could not be read or written."""
+def disk_trouble(problem: OSError, cache_path: Path | None = None) -> FetchError:
+    """Explain why the cache could not be read or written, and name its disk where that is broken."""
     if problem.errno in NO_ROOM:
         remedy = "Free some space, or choose a larger disk (llmhost_storage_devices)."
         return FetchError("disk.full", f"The disk of the models is full ({problem}).", remedy)
+    if problem.errno in BROKEN and cache_path:
+        text = f"{disk_words(cache_path)} fails: {cache_path} cannot be read or written ({problem})."
+        remedy = "Look at dmesg; replace the disk, or name another in llmhost_storage_devices, and run again."
+        return FetchError("disk.failed", text, remedy)
     remedy = "Check the disk and its mount (findmnt, dmesg), and that the user llmhost-models may write there."
     return FetchError("disk.failed", f"The cache of the models cannot be used ({problem}).", remedy)
+
+
+def disk_words(path: Path, block: Path = Path("/sys/dev/block")) -> str:
+    """Name the disk, or the disks, that a path lies on, as on their stickers; as well as the host tells."""
+    try:
+        number = path.stat().st_dev
+        here = (block / f"{os.major(number)}:{os.minor(number)}").resolve(strict=True)
+        members = sorted((here / "slaves").iterdir()) if (here / "slaves").is_dir() else []
+    except OSError:
+        return "the disk of the models"
+    return "the disk " + " or ".join(_sticker(member.resolve()) for member in members or [here])
+
+
+def _sticker(disk: Path) -> str:
+    told = {}
+    for name in ("model", "serial"):
+        try:
+            told[name] = (disk / "device" / name).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            told[name] = ""
+    serial = f"(serial {told['serial']})" if told["serial"] else ""
+    return " ".join(filter(None, [f"/dev/{disk.name}", told["model"], serial]))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,19 @@ from urllib.parse import urlsplit
 
 import hf_xet  # type: ignore[import-untyped]
 import httpx2
-from hub_cache import NO_ROOM, Cache, FetchError, Heartbeat, Request, WantedFile, hash_file, rename, write_json
+from hub_cache import (
+    BROKEN,
+    NO_ROOM,
+    Cache,
+    FetchError,
+    Heartbeat,
+    Request,
+    WantedFile,
+    disk_trouble,
+    hash_file,
+    rename,
+    write_json,
+)
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -224,6 +236,8 @@ def explain(problem: BaseException, request: Request) -> FetchError:
             f"{request.cache_path}: the disk filled up during the download ({text}).",
             "Free some space, or choose a larger disk; what was fetched is kept, the next run goes on from there.",
         )
+    if isinstance(problem, OSError) and problem.errno in BROKEN:
+        return disk_trouble(problem, request.cache_path)
     if isinstance(problem, HfHubHTTPError):
         status = problem.response.status_code
         wait = problem.response.headers.get("Retry-After", "")
