@@ -19,7 +19,8 @@ TASKS_OF_A_RUN_WITHOUT_CHANGE = 2
 
 
 def swap_plan(size: int, **changes: Any) -> dict[str, Any]:
-    return {"swap": {"size_bytes": size, "path": PATH, "swappiness": 10, **changes}}
+    usual = {"swappiness": 10, "priority": 10, "overcommit_memory": None, "ephemeral": False}
+    return {"swap": {"size_bytes": size, "path": PATH, **usual, **changes}}
 
 
 @pytest.fixture
@@ -96,6 +97,66 @@ def test_on_xfs(host: Target) -> None:
     host.plan = swap_plan(64 * MIB, path=path)
     host.succeed("swap")
     assert_ready(host, 64 * MIB, path)
+    assert host.succeed("swap").changed == 0
+
+
+FIRST, SECOND = "/dev/disk/by-id/bed-disk", "/dev/disk/by-id/bed-second"
+
+
+def btrfs(target: Target, *options: str) -> str:
+    """Mount a btrfs that was made with these options and return where the swap file belongs."""
+    target.shell(
+        "command -v mkfs.btrfs >/dev/null || "
+        "{ apt-get -qq update; apt-get -qq install -y --no-install-recommends btrfs-progs; } >/dev/null 2>&1"
+    )
+    for name in ("disk", "second"):
+        target.bed.loop_disk(256 * MIB, name)
+    # udev, which a container lacks, would tell the kernel of the second device.
+    devices = ",".join(["compress-force", *(f"device={option}" for option in options if option == SECOND)])
+    target.shell(f"mkfs.btrfs -q {' '.join(options)}; mkdir -p {DISK}; mount -o {devices} {FIRST} {DISK}")
+    return f"{DISK}/swap/swapfile"
+
+
+def test_on_btrfs(host: Target) -> None:
+    path = btrfs(host, FIRST)
+    for size in (64 * MIB, 96 * MIB, 32 * MIB):
+        host.plan = swap_plan(size, path=path)
+        assert host.succeed("swap").changed == 1
+        assert_ready(host, size, path)
+        assert host.succeed("swap").changed == 0
+    assert "C" in host.shell(f"lsattr {path}").split()[0]
+    # What is around the file can still be snapshotted; a subvolume that a swap file in use lies in cannot.
+    host.shell(f"btrfs subvolume snapshot {DISK} {DISK}/snapshot")
+    assert host.shell(f"btrfs subvolume snapshot {DISK}/swap {DISK}/refused 2>&1 || echo refused").endswith("refused")
+    host.plan = swap_plan(0, path=path, swappiness=None)
+    host.succeed("swap")
+    assert host.shell(f"ls -A {DISK}") == "snapshot"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-d raid1", "-m raid1", FIRST, SECOND), "2 devices"),
+        (("-d single", "-m single", FIRST, SECOND), "2 devices"),
+        (("-d dup", "-m dup", FIRST), "as dup"),
+    ],
+)
+def test_where_btrfs_cannot_hold_swap(host: Target, options: tuple[str, ...], says: str) -> None:
+    path = btrfs(host, *options)
+    host.plan = swap_plan(64 * MIB, path=path)
+    failure = host.play("swap").failure
+    assert failure["code"] == "swap.filesystem"
+    assert says in failure["msg"]
+    assert host.shell(f"ls -A {DISK}") == ""
+    assert host.read("/etc/fstab") == BLANK_FSTAB
+
+
+def test_on_a_disk_that_a_stop_empties(host: Target) -> None:
+    path = mounted_disk(host, "mkfs.ext4 -q")
+    host.plan = swap_plan(64 * MIB, path=path, ephemeral=True, priority=7)
+    host.succeed("swap")
+    assert swaps(host) == {path: (64 * MIB, 7)}
+    assert host.read("/etc/fstab") == BLANK_FSTAB
     assert host.succeed("swap").changed == 0
 
 

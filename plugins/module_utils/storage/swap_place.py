@@ -67,7 +67,8 @@ def make_subvolume(path: str) -> None:
     """Make an empty subvolume that only root may look into."""
     parent = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(parent, _SUBVOL_CREATE, struct.pack("=q4088s", 0, os.fsencode(os.path.basename(path))))
+        # In a bytearray, since Python copies what cannot be changed, and then no more than 1024 bytes of it.
+        fcntl.ioctl(parent, _SUBVOL_CREATE, bytearray(struct.pack("=q4088s", 0, os.fsencode(os.path.basename(path)))))
     finally:
         os.close(parent)
     os.chmod(path, 0o700)
