@@ -71,6 +71,13 @@ def test_nothing_is_said_when_nothing_is_missing(tmp_path: Path) -> None:
     assert reason_of_end(storage, str(tmp_path / "nvme0n1"), True, lambda: [], proc) == ""
 
 
+def test_a_disk_that_was_pulled_is_named_while_it_still_counts_as_mounted(tmp_path: Path) -> None:
+    storage, proc = place(tmp_path, (False,), mounted=True)
+    words = reason_of_end(storage, "/m", True, lambda: [ERROR], proc)
+    assert words.startswith("ended, because the host no longer has the disk Fast 1TB (serial S0)")
+    assert words.endswith("It starts again by itself when the disk comes back.")
+
+
 def test_a_disk_with_errors_is_named_after_the_service_has_died(tmp_path: Path) -> None:
     storage, proc = place(tmp_path, (True,), mounted=True)
     model = str(tmp_path / "nvme0n1")

@@ -11,6 +11,7 @@ from functools import partial
 
 from ansible_collections.llmhost.core.plugins.module_utils.boot.notify import say
 from ansible_collections.llmhost.core.plugins.module_utils.boot.place import Place
+from ansible_collections.llmhost.core.plugins.module_utils.boot.read_ahead import read_beside
 from ansible_collections.llmhost.core.plugins.module_utils.boot.storage_job import Host, StorageJob
 from ansible_collections.llmhost.core.plugins.module_utils.boot.waiting import reason_of_end, reason_to_wait
 from ansible_collections.llmhost.core.plugins.module_utils.boot.wanted_model import WantedModel
@@ -33,18 +34,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="llmhost.pyz", description="Steps of the units of llmhost.")
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("storage", help="bring the storage and the model back")
-    for name, text in {"ready": "say what the service waits for", "ended": "say why the service has ended"}.items():
+    texts = {
+        "ready": "say what the service waits for",
+        "read": "bring the model into the page cache, beside the service",
+        "ended": "say why the service has ended",
+    }
+    for name, text in texts.items():
         step = steps.add_parser(name, help=text)
         step.add_argument("model", help="path of the model that the service opens")
     options = parser.parse_args(arguments)
+    if options.step == "read":
+        return read_beside(options.model)
     place = Place.from_record(StateFile("storage").read())
     if options.step == "storage":
         host = Host(run=_run_long, restore_storage=_restore_storage, restore_swap=_restore_swap)
         return StorageJob(host, place, WantedModel.from_file()).run()
     if options.step == "ready":
         return _speak(reason_to_wait(place, options.model))
-    failed = os.environ.get("SERVICE_RESULT", "success") != "success"
-    _speak(reason_of_end(place, options.model, failed, since=time.monotonic() - RECENT_SECONDS))
+    result = os.environ.get("SERVICE_RESULT", "success")
+    # After a condition that was not met everything is said already.
+    if result != "exec-condition":
+        _speak(reason_of_end(place, options.model, result != "success", since=time.monotonic() - RECENT_SECONDS))
     return 0
 
 

@@ -75,7 +75,7 @@ class Place:
             return f"the directory {self.path} is not there"
         if self.is_mounted(proc):
             return ""
-        missing = [disk.words for disk in self.disks if not disk.is_there]
+        missing = self.missing_disks()
         if not missing:
             return f"{self.path} is not mounted, although the host has {self._all()} (systemctl status {self._units()})"
         if len(self.disks) == 1:
@@ -83,6 +83,10 @@ class Place:
         return f"{self.path} is not mounted, because {len(missing)} of its {len(self.disks)} disks are missing: " + (
             "; ".join(missing)
         )
+
+    def missing_disks(self) -> list[str]:
+        """Name the disks that the host does not have."""
+        return [disk.words for disk in self.disks if not disk.is_there]
 
     def _all(self) -> str:
         return "; ".join(disk.words for disk in self.disks)

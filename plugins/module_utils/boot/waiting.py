@@ -10,6 +10,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.boot.place import Pla
 from ansible_collections.llmhost.core.plugins.module_utils.boot.wanted_model import fetch_state
 
 BY_ITSELF = "The service starts by itself then."
+BACK = "by itself when the disk comes back."
 
 
 def reason_to_wait(
@@ -34,6 +35,10 @@ def reason_of_end(
     since: float = 0.0,
 ) -> str:
     """Say why the service has ended, where its storage is the reason; nothing where it is not."""
+    # systemd ends the service before it unmounts what has lost its disk.
+    if missing := place.missing_disks():
+        lost = f"{'; '.join(missing)} of {place.path}"
+        return f"ended, because the host no longer has the disk {lost}. It starts again {BACK}"
     if reason := reason_to_wait(place, model_path, proc=proc):
         return f"ended and {reason}"
     errors = disk_errors([disk.kernel_name for disk in place.disks], log(), since) if failed else []
