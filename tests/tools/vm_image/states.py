@@ -37,8 +37,8 @@ DISK_SIZE = "16G"  # cloud-init grows the filesystem of the image into it
 SQUEEZED_MIB = 400
 SAVE = "exec:zstd -q -1 -f -o state.zst"
 LOAD = "exec:zstd -q -d -c < state.zst"
-# A machine that upgrades itself some time after its boot would make every test a different one. And what starts a Python
-# at each boot, cloud-init four times, takes minutes under emulation: once is enough. `pristine` machines have it all.
+# A machine that upgrades itself some time after boot makes every test a different one, and what starts a Python
+# at each boot, as cloud-init does four times, takes minutes under emulation. `pristine` machines have it all.
 USER_DATA = """#cloud-config
 ssh_authorized_keys: [{key}]
 disable_root: false
