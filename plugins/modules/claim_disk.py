@@ -16,6 +16,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.lock import LockedErr
 from ansible_collections.llmhost.core.plugins.module_utils.state import StateFile
 from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import Claim, RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.storage.storage import Host, MissingToolError, Storage
+from ansible_collections.llmhost.core.plugins.module_utils.storage.tuning import Tuner
 
 ARGUMENTS: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -70,7 +71,8 @@ def main() -> None:
         module.fail_json(msg="one device needs no raid, several need one", code="storage.raid", reasons=[])
     try:
         with hold("storage", module.params["lock_timeout"]) as lock:
-            host = Host(lock.run, partial(read_disk, run_command=run_command), StateFile("storage"))
+            tuner = Tuner(run_command, StateFile("tuning"))
+            host = Host(lock.run, partial(read_disk, run_command=run_command), StateFile("storage"), tuner=tuner)
             storage = Storage(host, module.check_mode)
             result = apply(storage, module.params)
     except MissingToolError as missing:

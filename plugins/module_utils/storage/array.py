@@ -40,7 +40,7 @@ def create(steps: Steps, raid: Raid, uuid: str, found: Found, about: str) -> str
     """Make the array of disks that were proved blank, and return its device."""
     stop_idle(steps, found)
     devices = [disk.path for disk in found.disks]
-    command = [PROGRAM, *_CREATE, _node(raid), f"--level={raid.level}", f"--raid-devices={len(devices)}"]
+    command = [PROGRAM, *_CREATE, node(raid), f"--level={raid.level}", f"--raid-devices={len(devices)}"]
     command += [f"--chunk={raid.chunk_bytes // KIB}", f"--uuid={uuid}", f"--name={raid.name}", *devices]
     steps.run("storage.array_failed", command, about)
     return running(steps.host, found.disks, about)
@@ -50,7 +50,7 @@ def assemble(steps: Steps, raid: Raid, uuid: str, found: Found, about: str) -> s
     """Put an array that is there together again, and return its device. It is not started unless it is whole."""
     stop_idle(steps, found)
     devices = [disk.path for disk in found.disks]
-    done = steps.host.run([PROGRAM, "--assemble", _node(raid), f"--uuid={uuid}", *devices])
+    done = steps.host.run([PROGRAM, "--assemble", node(raid), f"--uuid={uuid}", *devices])
     if done.rc != 0:
         raise RefusedError(
             "storage.array_incomplete",
@@ -94,8 +94,9 @@ def name_file(host: Host, raid: Raid | None, uuid: str | None) -> TextFile:
         return TextFile(path)
     digits = uuid.replace("-", "").replace(":", "")
     grouped = ":".join(digits[start : start + 8] for start in range(0, len(digits), 8))
-    return TextFile(path, f"# Made by llmhost.\nARRAY {_node(raid)} metadata=1.2 UUID={grouped}\n")
+    return TextFile(path, f"# Made by llmhost.\nARRAY {node(raid)} metadata=1.2 UUID={grouped}\n")
 
 
-def _node(raid: Raid) -> str:
+def node(raid: Raid) -> str:
+    """Return the array by its lasting name."""
     return os.path.join("/dev/md", raid.name)

@@ -17,6 +17,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.state import StateFil
 from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
 from ansible_collections.llmhost.core.plugins.module_utils.storage.fstab import PATH
 from ansible_collections.llmhost.core.plugins.module_utils.storage.hold import hold_disks
+from ansible_collections.llmhost.core.plugins.module_utils.storage.tuning import Tuner
 
 ARRAYS = "/etc/mdadm/mdadm.conf.d/llmhost.conf"
 
@@ -67,6 +68,7 @@ class Host:
     erase: Callable[[str], None] = erase_samples
     hold: Callable[[Sequence[str]], AbstractContextManager[list[str]]] = hold_disks
     disks: Callable[[], Sequence[Disk]] = list_disks
+    tuner: Tuner | None = None  # without one, queues stay as they are
 
 
 class Steps:

@@ -49,6 +49,8 @@ def _remove_disks(steps: Steps, record: Record, remove_data: bool) -> None:
             steps.reload_systemd()
     if os.path.isdir(path):
         steps.do(f"free the mount point {path}", lambda: _free(path, record.created))
+    for what, act in steps.host.tuner.remove() if steps.host.tuner else ():
+        steps.do(what, act)
     name = array.name_file(steps.host, None, None)
     if found.array and not remove_data:
         running = found.array.path

@@ -28,6 +28,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.storage.machine impor
 from ansible_collections.llmhost.core.plugins.module_utils.storage.machine import MissingToolError as MissingToolError
 from ansible_collections.llmhost.core.plugins.module_utils.storage.machine import Steps
 from ansible_collections.llmhost.core.plugins.module_utils.storage.mountpoint import seal
+from ansible_collections.llmhost.core.plugins.module_utils.storage.tuning import Tuning
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Storage(Steps):
             volume = self._make(claim, decision, found, record)
         self._name_array(record)
         self._mount(claim, record, volume)
+        self._tune(claim, record)
         self._remember(record)
         return record
 
@@ -289,6 +291,15 @@ class Storage(Steps):
         found = Mounts.from_proc(self.host.proc).at(claim.path)
         if found is None or found.number != self.host.number(volume):
             raise RefusedError("storage.mount_failed", f"{claim.path}: mount succeeded, but {claim} is not there.")
+
+    def _tune(self, claim: Claim, record: Record) -> None:
+        if self.host.tuner is None:
+            return
+        disks = [member.device for member in claim.members]
+        device = array.node(claim.raid) if claim.raid else disks.pop()
+        wanted = Tuning.from_arguments(claim.tuning)
+        for what, act in self.host.tuner.apply(wanted, record.uuid, device, record.array_uuid, disks):
+            self.do(what, act)
 
     def _remount(self, path: str) -> None:
         self.reload_systemd()
