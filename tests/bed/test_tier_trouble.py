@@ -168,3 +168,19 @@ def test_the_token_of_a_private_model_stands_in_one_file_only(tier: Tier) -> Non
     assert tier.shell(f"{everywhere} || true") == ""
     kept = "/etc/llmhost/credentials/hub_token"
     assert tier.shell(f"stat -c '%a %U' {kept}; cat {kept}") == f"600 root\n{TOKEN}"
+
+
+def test_an_account_that_gives_sudo_a_password_proves_the_host(tier: Tier) -> None:
+    word = "open-sesame"
+    tier.shell(f"useradd --create-home --groups sudo --shell /bin/bash keeper; echo keeper:{word} | chpasswd")
+    tier.shell("systemd-run -q --unit=watch-ps sh -c 'while :; do ps -eo args e; sleep 0.1; done > /var/tmp/ps.log'")
+    secret = tier.folder / "become"
+    secret.write_text(word)
+    mine = {"ansible_user": "keeper", "acceptance_report_dir": str(tier.folder / "reports")}
+    done = tier.wait(tier.start("--become-password-file", str(secret), playbook="acceptance", **mine))
+    tier.shell("systemctl stop watch-ps")
+    assert done.rc == 0, done.text
+    report = json.loads((tier.folder / "reports" / tier.bed.name / "report.json").read_text())
+    assert report["counts"]["failed"] == 0
+    assert report["counts"]["passed"] > 20
+    assert tier.shell(f"grep -c {word} /var/tmp/ps.log || true") == "0"
