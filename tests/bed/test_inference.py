@@ -84,6 +84,7 @@ class Host:
         return {
             "accelerator": "cpu",
             "memory": {"weights_bytes": 36000000},
+            "host_memory": {"read_ahead": True},
             "cache": {"path": "/srv/llmhost/models"},
             "runtime": {**runtime, "host": host, "port": port, "memory_max_bytes": 4 * 2**30, "arguments": arguments},
         }

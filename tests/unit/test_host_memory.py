@@ -36,6 +36,7 @@ def test_the_way_to_load_follows_from_where_the_model_goes(
     assert need.load_path == path
     assert need.peak_bytes - need.need_bytes == staging
     assert (need.page_cache_bytes == 0) is (path == "dio")
+    assert need.read_ahead is (path != "dio")
     assert (need.shm_bytes, need.largest_mapping_bytes, need.overcommit_memory) == (0, 0, None)
 
 

@@ -97,6 +97,7 @@ def _host_memory(fit: Fit, loading: HostMemory) -> dict[str, Any]:
         "largest_mapping_bytes": loading.largest_mapping_bytes,
         "overcommit_memory": loading.overcommit_memory,
         "shm_bytes": loading.shm_bytes,
+        "read_ahead": loading.read_ahead,
         "build_bytes": BUILD_BYTES,
     }
 

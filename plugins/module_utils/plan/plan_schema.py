@@ -133,6 +133,7 @@ PLAN: Section = {
         "largest_mapping_bytes": Field((int,), "The largest file mapped as a whole; 0 where none is."),
         "overcommit_memory": Field((int, _NONE), "The vm.overcommit_memory that is needed; None: as it is."),
         "shm_bytes": Field((int,), "What /dev/shm must hold."),
+        "read_ahead": Field((bool,), "Whether the files are brought into the page cache beside the server."),
         "build_bytes": Field((int,), "Disk for a build of the runtime."),
     },
     "alternatives": Field(
