@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.host.cloud import (
@@ -13,8 +14,14 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.cloud import (
     read_first_boot,
     read_name,
 )
+from ansible_collections.llmhost.core.plugins.module_utils.host.host import read_host
+from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_list import disk_list
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import read_intent
+from ansible_collections.llmhost.core.plugins.module_utils.plan.storage_plan import plan_storage
 
-from tests.unit.machine import Machine
+from tests.unit.hosts import GIB, filesystem
+from tests.unit.machine import NOTHING_FOUND, Machine, block_device, lsblk
 
 NOW = 1_800_000_000
 HOUR = 3600
@@ -253,3 +260,86 @@ def test_swap_of_the_tools_of_a_cloud(machine: Machine, files: dict[str, str], p
 )
 def test_settings_of_azures_agent(text: str, places: tuple[str, str]) -> None:
     assert parse_waagent(text) == places
+
+
+# --- Whole images of clouds: from their files to what the plan says of their disks
+
+STORE, VOLUME = "Amazon EC2 NVMe Instance Storage", "Amazon Elastic Block Store"
+
+
+def part(kname: str, point: str | None, **fields: Any) -> dict[str, Any]:
+    return block_device(kname, type="part", fstype="ext4", model=None, serial=None, mountpoints=[point], **fields)
+
+
+def system_disk(kname: str, **fields: Any) -> dict[str, Any]:
+    return {"kname": kname, "pttype": "gpt", "children": [part(f"{kname}p1", "/")], **fields}
+
+
+DLAMI = (
+    firmware(sys_vendor="Amazon EC2"),
+    [
+        system_disk("nvme0n1", model=VOLUME),
+        {
+            "kname": "nvme1n1",
+            "model": STORE,
+            "fstype": "LVM2_member",
+            "children": [part("dm-0", "/opt/dlami/nvme", path="/dev/mapper/vg.01-lv_ephemeral")],
+        },
+    ],
+    "/dev/mapper/vg.01-lv_ephemeral /opt/dlami/nvme",
+)
+AZURE = (
+    {**firmware(chassis_asset_tag="7783-7084-3265-9085-8269-3286-77"), "etc/fstab": CLOUD_INIT_AZURE},
+    [
+        system_disk("sda", model="Virtual Disk", tran=None),
+        {"kname": "sdb", "model": "Virtual Disk", "tran": None, "pttype": "dos", "children": [part("sdb1", "/mnt")]},
+    ],
+    "/dev/sdb1 /mnt",
+)
+AGENT = (
+    {
+        **firmware(chassis_asset_tag="7783-7084-3265-9085-8269-3286-77"),
+        "etc/waagent.conf": "ResourceDisk.Format=y\nResourceDisk.MountPoint=/mnt/resource\nResourceDisk.EnableSwap=y\n",
+        "proc/swaps": "heading\n/mnt/resource/swapfile file 2097148 0 -2\n",
+    },
+    [
+        system_disk("sda", model="Virtual Disk", tran=None),
+        {
+            **{"kname": "sdb", "model": "Virtual Disk", "tran": None, "pttype": "dos"},
+            "children": [part("sdb1", "/mnt/resource")],
+        },
+    ],
+    "/dev/sdb1 /mnt/resource",
+)
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "use"),
+    [
+        pytest.param(DLAMI, "nvme1n1", "mounted by the AWS Deep Learning AMI", id="dlami"),
+        pytest.param(AZURE, "sdb", "mounted by cloud-init", id="azure"),
+        pytest.param(AGENT, "sdb", "mounted by WALinuxAgent", id="azure, agent"),
+    ],
+)
+def test_a_disk_of_the_clouds_tools_is_theirs_even_on_a_fresh_machine(
+    machine: Machine, image: tuple[dict[str, str], list[dict[str, Any]], str], name: str, use: str
+) -> None:
+    files, devices, mount = image
+    source, target = mount.split()
+    machine.programs = {**NOTHING_FOUND, "lsblk": lsblk(*devices)}
+    machine.write({f"dev/{device['kname']}": "" for device in devices})
+    machine.write({**files, "proc/self/mountinfo": f"{ROOT_MOUNT}21 20 8:17 / {target} rw - ext4 {source} rw\n"})
+    instance(machine, "i-0abc", HOUR)
+    found = read_host(machine.run_command, str(machine.root), now=lambda: NOW)
+    assert found["cloud"]["fresh"]
+
+    # A directory there may be used, and is known to come back empty.
+    found["filesystems"] = [filesystem("/", 20 * GIB), filesystem(target, 900 * GIB, device=source)]
+    facts = HostFacts.from_facts(found)
+    intent, _ = read_intent({"llmhost_model": "a/b", "llmhost_storage_path": f"{target}/llmhost"})
+    plan = plan_storage(facts, intent, 20 * GIB)
+    assert (plan.disks, plan.path, plan.ephemeral) == ((), f"{target}/llmhost", True)
+    (entry,) = [entry for entry in disk_list(facts, intent, plan, 20 * GIB) if entry["path"].endswith(name)]
+    assert (entry["state"], entry["choice"]) == ("in_use", "none")
+    assert entry["use"].startswith(target)
+    assert entry["use"].endswith(use)
