@@ -11,7 +11,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.cloud_init impor
 from ansible_collections.llmhost.core.plugins.module_utils.host.host import read_host
 from ansible_collections.llmhost.core.plugins.module_utils.wait import wait_until_free
 
-REMEDY = "`cloud-init status --long` on the host tells where it is; run again when it has ended."
+REMEDY = (
+    "`cloud-init status --long` on the host tells where it is; run again when it has ended, or, if it never will "
+    "because its user data started something that stays, after `systemctl stop cloud-final`."
+)
 
 
 def main() -> None:
