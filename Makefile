@@ -1,11 +1,12 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm sizing bench bench-plan bench-first docs build clean
+.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm sizing bench bench-plan bench-first bench-storage docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
 MODEL ?=
 SCENARIO ?=
+OPTIONS ?=
 export PYTHON MODEL
 
 help: ## list the targets
@@ -67,6 +68,9 @@ bench-plan: setup-dev ## how long plans take: 1,000 hosts with 50 models each
 
 bench-first: setup-dev docker ## stages and critical path of a first run
 	@$(BIN)/python -m tests.bench.first_run
+
+bench-storage: setup-dev ## how fast a model loads from a cold disk, beside the disk itself, for each way to load
+	@PYTHONPATH=collections $(BIN)/python -m tests.bench.storage $(OPTIONS)
 
 docs: setup-dev ## the variable tables of the roles' READMEs
 	@$(BIN)/python -m tests.tools.role_docs

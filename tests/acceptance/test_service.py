@@ -51,6 +51,19 @@ def test_the_runtime_is_the_planned_build(target: Target) -> None:
     expect(archive in program.split("/"), "program of the service", expected=archive, found=program, remedy=RERUN)
 
 
+def test_the_model_was_brought_in_beside_the_server(target: Target) -> None:
+    if not target.plan["host_memory"]["read_ahead"]:
+        pytest.skip("the plan reads around the page cache, which has no room for the model")
+    found = target.unit_property("ExecStartPost")
+    expect(
+        " read " in found and "status=0" in found,
+        "reader beside the server",
+        expected="status=0",
+        found=found,
+        remedy=LOOK,
+    )
+
+
 def test_nobody_but_root_changes_the_programs(target: Target) -> None:
     found = target.lines("find /opt/llmhost ! -type l \\( ! -user root -o -perm /go=w \\)")
     expect(not found, "programs below /opt/llmhost open to change", expected="none", found=found[:5], remedy=RERUN)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.acceptance.expectation import Figure, expect, expect_equal, gib
 from tests.acceptance.target import Target
 
 RERUN = "run the tier's playbook again."
+RULES = "/etc/udev/rules.d/90-llmhost-storage.rules"
 
 
 def fstab_entries(target: Target, path: str) -> list[list[str]]:
@@ -16,8 +19,13 @@ def fstab_entries(target: Target, path: str) -> list[list[str]]:
     return [row for row in rows if len(row) >= 4 and row[1] == path]
 
 
+def kernel_name(target: Target, device: str) -> str:
+    """Return the kernel's name of a device."""
+    return target.output("readlink", "--canonicalize", device).strip().rpartition("/")[2]
+
+
 @pytest.fixture
-def storage(target: Target) -> dict[str, str]:
+def storage(target: Target) -> dict[str, Any]:
     """Return the plan of the storage, for hosts that get a disk of their own."""
     part = target.slice("model_storage")
     if part["kind"] != "disk":
@@ -35,7 +43,7 @@ def test_the_storage_is_a_directory_that_only_root_changes(target: Target) -> No
 
 
 @pytest.mark.applied("model_storage")
-def test_the_disk_is_mounted_by_its_uuid(target: Target, storage: dict[str, str]) -> None:
+def test_the_disk_is_mounted_by_its_uuid(target: Target, storage: dict[str, Any]) -> None:
     path = storage["path"]
     entries = fstab_entries(target, path)
     expect_equal(f"entries in /etc/fstab for {path}", expected=1, found=len(entries), remedy=RERUN)
@@ -45,7 +53,7 @@ def test_the_disk_is_mounted_by_its_uuid(target: Target, storage: dict[str, str]
 
 
 @pytest.mark.applied("model_storage")
-def test_the_filesystem_is_the_planned_one(target: Target, storage: dict[str, str]) -> None:
+def test_the_filesystem_is_the_planned_one(target: Target, storage: dict[str, Any]) -> None:
     path = storage["path"]
     found = target.output("findmnt", "--noheadings", "--output=FSTYPE", "--mountpoint", path).strip()
     expect_equal(f"filesystem of {path}", expected=storage["filesystem"], found=found, remedy=RERUN)
@@ -55,7 +63,7 @@ def test_the_filesystem_is_the_planned_one(target: Target, storage: dict[str, st
 
 
 @pytest.mark.applied("model_storage")
-def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage: dict[str, str]) -> None:
+def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage: dict[str, Any]) -> None:
     source = target.output("findmnt", "--noheadings", "--output=SOURCE", "--mountpoint", storage["path"]).strip()
     planned = target.output("readlink", "--canonicalize", storage["devices"][0]["device"]).strip()
     expect(
@@ -68,7 +76,7 @@ def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage
 
 
 @pytest.mark.applied("model_storage")
-def test_the_mount_options_are_the_planned_ones(target: Target, storage: dict[str, str]) -> None:
+def test_the_mount_options_are_the_planned_ones(target: Target, storage: dict[str, Any]) -> None:
     path, wanted = storage["path"], storage["mount_options"]
     expect_equal(
         f"options of {path} in /etc/fstab", expected=wanted, found=fstab_entries(target, path)[0][3], remedy=RERUN
@@ -84,6 +92,49 @@ def test_the_mount_options_are_the_planned_ones(target: Target, storage: dict[st
         found=active,
         remedy=f"mount -o remount {path}",
     )
+
+
+@pytest.fixture
+def tuning(storage: dict[str, Any]) -> dict[str, Any]:
+    """Return how the disks are to be driven, for hosts whose disks are set."""
+    part: dict[str, Any] | None = storage["tuning"]
+    if not part:
+        pytest.skip("the plan leaves the disks as they are, as in a container")
+    return part
+
+
+@pytest.mark.applied("model_storage")
+def test_the_read_ahead_is_the_planned_one(target: Target, storage: dict[str, Any], tuning: dict[str, Any]) -> None:
+    source = target.output("findmnt", "--noheadings", "--output=SOURCE", "--mountpoint", storage["path"]).strip()
+    found = int(target.output("cat", f"/sys/class/block/{kernel_name(target, source)}/queue/read_ahead_kb"))
+    expect_equal(f"read-ahead of {source} in KiB", expected=tuning["read_ahead_bytes"] >> 10, found=found, remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_the_scheduler_is_the_planned_one(target: Target, storage: dict[str, Any], tuning: dict[str, Any]) -> None:
+    for device in (entry["device"] for entry in storage["devices"]):
+        choices = target.output("cat", f"/sys/class/block/{kernel_name(target, device)}/queue/scheduler").split()
+        chosen = [word.strip("[]") for word in choices if word.startswith("[")] or choices
+        offered = tuning["scheduler"] in [word.strip("[]") for word in choices]
+        wanted = [tuning["scheduler"]] if offered else chosen
+        expect_equal(f"scheduler of {device}", expected=wanted, found=chosen, remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_a_boot_sets_the_disks_too(target: Target, storage: dict[str, Any], tuning: dict[str, Any]) -> None:
+    uuid = target.output("findmnt", "--noheadings", "--output=UUID", "--mountpoint", storage["path"]).strip()
+    rules = [line for line in target.lines(f"cat {RULES}") if f'"{uuid}"' in line]
+    value = f'ATTR{{queue/read_ahead_kb}}="{tuning["read_ahead_bytes"] >> 10}"'
+    expect(any(value in rule for rule in rules), f"rule of udev for {uuid}", expected=value, found=rules, remedy=RERUN)
+
+
+@pytest.mark.applied("model_storage")
+def test_free_blocks_are_given_back_each_week(target: Target, tuning: dict[str, Any]) -> None:
+    if not tuning["trim"]:
+        pytest.skip("disks that turn have no blocks to give back")
+    found = target.shell("systemctl is-enabled fstrim.timer").strip()
+    # Whoever masked it wants it off, and llmhost leaves it so.
+    expect(found in ("enabled", "masked"), "fstrim.timer", expected="enabled", found=found, remedy=RERUN)
 
 
 @pytest.mark.applied("model_storage")

@@ -85,7 +85,9 @@ class Host:
             "accelerator": "cpu",
             "memory": {"weights_bytes": 36000000},
             "host_memory": {"read_ahead": True},
-            "cache": {"path": "/srv/llmhost/models"},
+            "cache": {"path": "/srv/llmhost/models", "model_path": changes.get("model", MODEL)},
+            "storage": {"kind": "directory", "path": "/srv/llmhost"},
+            "swap": {"path": "/srv/llmhost/swapfile", "size_bytes": 0},
             "runtime": {**runtime, "host": host, "port": port, "memory_max_bytes": 4 * 2**30, "arguments": arguments},
         }
 

@@ -7,10 +7,11 @@ against the fastest plain read of the same cold file. What is measured takes tur
 rented machines are rarely as fast twice; medians are shown.
 
 A ratio over 1 says that reading and computing overlap. `dio` goes around the page cache, so its start without a disk
-is that of `none`, which copies the same bytes. `share` is the plain read's time in that of the whole cold start.
+is that of `none`, which copies the same bytes. `share` is the plain read's time in that of the whole cold start. As in
+the service's unit, a reader brings the file into the page cache beside the server; `alone` is without it.
 
 It needs Python 3.10 and no package, but to make a model (as `make bench-storage` does), so it runs on a host, too:
-`python3 storage.py --server /opt/llmhost/…/llama-server --model FILE`.
+`python3 storage.py --server /opt/llmhost/…/llama-server --reader /opt/llmhost/boot/llmhost.pyz --model FILE`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 MIB, GIB = 1 << 20, 1 << 30
-MODES = ("mmap", "none", "dio")
+ALONE = " alone"
+MODES = ("mmap", "mmap alone", "none", "none alone", "dio")
 TARGET = 0.8
+_TRIES = 5
 DEADLINE_SECONDS = 900.0
 # As the plan sets them, but for what has nothing to do with loading.
 ARGUMENTS = "--host 127.0.0.1 --ctx-size 512 --parallel 1 --fit off --no-ui --offline --cache-ram 0"
@@ -63,12 +66,14 @@ class CachedFile:
 
     def remember(self) -> None:
         """Read it, so that all of it is in memory; exits where there is no room."""
-        with self.path.open("rb", buffering=0) as file:
-            buffer = bytearray(4 * MIB)
-            while file.readinto(buffer):
-                pass
-        if (held := self.resident()) < 0.99:
-            sys.exit(f"{self.path}: only {held:.0%} of it stays in memory. Take a smaller model, or free memory.")
+        buffer = bytearray(4 * MIB)
+        for _ in range(_TRIES):  # a page that is read again counts as wanted, and stays before those of others
+            with self.path.open("rb", buffering=0) as file:
+                while file.readinto(buffer):
+                    pass
+            if (held := self.resident()) > 0.99:
+                return
+        sys.exit(f"{self.path}: only {held:.0%} of it stays in memory. Take a smaller model, or free memory.")
 
     def resident(self) -> float:
         """Return the share of its pages that are in memory, as mincore(2) tells."""
@@ -94,16 +99,19 @@ class Server:
     """The program that loads the model."""
 
     program: Path
+    reader: Path
     model: Path
     arguments: Sequence[str]
 
     def start(self, mode: str) -> float:
         """Return the seconds from the call to the first good answer."""
-        port = _free_port()
-        command = [str(self.program), "--model", str(self.model), "--load-mode", mode, "--port", str(port)]
+        port, path = _free_port(), mode.removesuffix(ALONE)
+        command = [str(self.program), "--model", str(self.model), "--load-mode", path, "--port", str(port)]
         with tempfile.TemporaryFile("w+") as log:
             began = time.perf_counter()
             server = subprocess.Popen([*command, *self.arguments], stdout=log, stderr=subprocess.STDOUT)
+            if mode in ("mmap", "none"):
+                subprocess.run([sys.executable, str(self.reader), "read", str(self.model)], check=True)
             try:
                 while not _is_ready(port):
                     if server.poll() is not None or time.perf_counter() - began > DEADLINE_SECONDS:
@@ -130,7 +138,8 @@ class Times:
 
     def row(self, mode: str) -> Row:
         """Return the figures of one way to load."""
-        without = statistics.median(self.cached.get(mode) or self.cached["none"])
+        path = mode.removesuffix(ALONE).replace("dio", "none")
+        without = statistics.median(self.cached[path + ALONE])
         return Row(mode, self.disk()[1], statistics.median(self.cold[mode]), without)
 
 
@@ -155,10 +164,10 @@ class Row:
 
     def __str__(self) -> str:
         seconds = f"{self.cold:7.2f} s  {self.cached:7.2f} s  {self.cold - self.cached:7.2f} s"
-        return f"{self.mode:6} {seconds}  {self.ratio:5.2f}  {self.share:5.2f}"
+        return f"{self.mode:10} {seconds}  {self.ratio:5.2f}  {self.share:5.2f}"
 
 
-HEADING = "path      cold start     cached   the disk  ratio  share"
+HEADING = "path          cold start     cached   the disk  ratio  share"
 
 
 def readers(path: Path) -> dict[str, list[str]]:
@@ -174,7 +183,7 @@ def readers(path: Path) -> dict[str, list[str]]:
 def measure(server: Server, modes: Sequence[str], rounds: int) -> Times:
     """Take turns: every plain read and every start once in each round."""
     times, file = Times(), CachedFile(server.model)
-    wanted = {"none", *modes} - {"dio"} if "dio" in modes else set(modes)
+    paths = {mode.removesuffix(ALONE).replace("dio", "none") for mode in modes}
     for _ in range(rounds):
         for name, command in readers(server.model).items():
             file.forget()
@@ -183,8 +192,8 @@ def measure(server: Server, modes: Sequence[str], rounds: int) -> Times:
             file.forget()
             times.cold.setdefault(mode, []).append(server.start(mode))
         file.remember()
-        for mode in sorted(wanted):
-            times.cached.setdefault(mode, []).append(server.start(mode))
+        for path in sorted(paths):
+            times.cached.setdefault(path + ALONE, []).append(server.start(path + ALONE))
     return times
 
 
@@ -218,13 +227,14 @@ def main() -> int:
     """Measure, print, and tell by the exit status whether every way to load reaches the target."""
     options = _options()
     model = options.model or made_model(options.folder, options.quantization, options.size)
-    server = Server(options.server or built_server(), model, [*ARGUMENTS.split(), *options.arguments.split()])
+    arguments = [*ARGUMENTS.split(), *options.arguments.split()]
+    server = Server(options.server or built_server(), options.reader or packed_reader(), model, arguments)
     print(f"{server.program.name} loads {model.name} on {os.cpu_count()} CPUs, medians of {options.rounds} rounds")
     good = True
     for kib in options.read_ahead or [None]:
         with read_ahead(model, kib):
             rows = show(measure(server, options.modes, options.rounds), options.modes, model.stat().st_size)
-        good = all(row.ratio >= TARGET for row in rows)
+        good = all(row.ratio >= TARGET for row in rows if not row.mode.endswith(ALONE))
     print(f"target {TARGET}: {'met' if good else 'missed'}")
     return 0 if good else 1
 
@@ -239,6 +249,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quantization", default="Q8_0", help="of the model that is made")
     parser.add_argument("--size", type=float, default=3.0, help="GiB of the model that is made")
     parser.add_argument("--server", type=Path, help="llama-server; one of an archive in .cache if none is named")
+    parser.add_argument("--reader", type=Path, help="llmhost.pyz; packed if none is named")
     parser.add_argument("--arguments", default="", help="more arguments of the server")
     parser.add_argument("--modes", type=words(str), default=list(MODES), help="of --load-mode, separated by commas")
     parser.add_argument("--read-ahead", type=words(int), help="KiB, separated by commas: set one after the other")
@@ -269,6 +280,16 @@ def built_server() -> Path:
         member = next(one for one in archive if one.name.endswith("/bin/llama-server"))
         archive.extract(member, folder)
     return folder / member.name
+
+
+def packed_reader() -> Path:
+    """Return the program that the service's unit runs beside the server."""
+    from ansible_collections.llmhost.core.plugins.module_utils.boot.program import packed
+
+    path = CACHE / "bench" / "llmhost.pyz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(packed())
+    return path
 
 
 def _timed(command: Sequence[str]) -> float:
