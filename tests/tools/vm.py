@@ -11,13 +11,14 @@ What it leaves when its test fails lies in .cache/vm-logs. It ends with the proc
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.tools.bed import CACHE, parse_size
 from tests.tools.qemu import Qemu, QemuError
@@ -56,6 +57,14 @@ class NvmeDisk:
         return self.size if isinstance(self.size, int) else parse_size(self.size)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what machines left whose process was killed."""
+    for lock in folder.glob("*/lock"):
+        with contextlib.suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
 @dataclass
 class Machine:
     """One virtual machine. After a power cut or an end, ``start`` boots it again with the same disks."""
@@ -73,6 +82,7 @@ class Machine:
         """Prepare what lives as long as the machine."""
         self._qemu: Qemu | None = None
         self._ssh: Ssh | None = None
+        self._lock: IO[str] | None = None
         self._ports: dict[str, int] = {}
         self._nodes = 0
         self._used = False
@@ -131,6 +141,8 @@ class Machine:
             self._attach(disk)
         self._name_models(self.disks)
         self._qemu.command("cont")
+        if self._ssh is not None:
+            self._ssh.forget()
         self._ssh = Ssh(forwarded_port(self._qemu), kept.images.key)
         (self.folder / "ssh_config").write_text(self._ssh.config(self.name))
         if wait:
@@ -186,6 +198,9 @@ class Machine:
         if self._ssh is not None:
             self._ssh.forget()
             self._ssh = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
             self._used = False
@@ -289,8 +304,13 @@ class Machine:
         return self._ssh
 
     def _make_disks(self, kept: Saved, *, boots: bool) -> None:
+        sweep(self.folder.parent)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
+        # Kept open as long as this process lives: it says that the folder is in use.
+        self._lock = (self.folder / "lock.new").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self.folder / "lock.new").rename(self.folder / "lock")
         if self.pristine:
             overlay(kept.images.pristine, self.folder / DISK, self.disk_size)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from tests.tools import vm_hold
 from tests.tools.qemu import NVME_MODEL, PROBE_STATUS, Qemu, QemuError, kvm_works
-from tests.tools.vm import Machine, NvmeDisk
+from tests.tools.vm import Machine, NvmeDisk, sweep
 from tests.tools.vm_image.images import PORTS, hardware, without_comments
 from tests.tools.vm_image.states import USER_DATA
 
@@ -120,6 +121,16 @@ def test_a_model_is_written_after_its_serial_and_nowhere_else() -> None:
 def test_a_machine_that_does_not_run_says_so() -> None:
     with pytest.raises(QemuError, match="machine x does not run"):
         Machine("x").power_cut()
+
+
+def test_what_a_killed_test_left_is_removed_and_what_is_in_use_is_not(tmp_path: Path) -> None:
+    for name in ("killed", "running", "not_ours"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "killed/lock").touch()
+    with (tmp_path / "running/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sweep(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["not_ours", "running"]
 
 
 def test_a_drive_is_read_from_a_line() -> None:
