@@ -1,13 +1,15 @@
-"""The benchmarks' reading of what Ansible says about its tasks."""
+"""The benchmarks' reading of what Ansible says about its tasks, and what they make of times."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.first_run import Stage, chains, role_stages
 from tests.bench.playbook_run import PlaybookRun
+from tests.bench.storage import CachedFile, Times
 
 BEGIN = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 
@@ -55,3 +57,25 @@ def test_chains_take_the_job_in_place_of_the_wait() -> None:
     assert chains(run, download, build) == pytest.approx(
         {"download": 10 + 1 + 40 + 1 + 6, "build": 10 + 1 + 67 + 2 + 6}
     )
+
+
+def test_a_load_is_held_against_the_fastest_plain_read() -> None:
+    times = Times(
+        reads={"dd": [3.0, 2.0, 9.0], "fio": [4.0]},
+        cold={"mmap": [4.0], "mmap alone": [7.0], "dio": [5.0]},
+        cached={"mmap alone": [1.0], "none alone": [2.5]},
+    )
+    assert times.disk() == ("dd", 3.0)
+    rows = [times.row(mode) for mode in times.cold]
+    assert [(row.cached, row.ratio, row.share) for row in rows] == [
+        (1.0, 1.0, 0.75),
+        (1.0, 0.5, 3 / 7),
+        (2.5, 1.2, 0.6),
+    ]
+
+
+def test_pages_in_memory_are_counted(tmp_path: Path) -> None:
+    file = CachedFile(tmp_path / "file")
+    file.path.write_bytes(bytes(10_000_000))
+    file.remember()
+    assert file.resident() == 1
