@@ -11,6 +11,7 @@ What it leaves when its test fails lies in .cache/vm-logs. It ends with the proc
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import shutil
 import subprocess
@@ -31,6 +32,8 @@ LOGS = CACHE / "vm-logs"
 BOOT_SECONDS = 900
 PLUG_SECONDS = 120
 RESTORE_SECONDS = 180
+# Flushing to the disk of this computer would protect from its own end, and no test is about that.
+NODE_OPTIONS = {"discard": "unmap", "cache": {"no-flush": True}}
 
 
 @dataclass
@@ -84,6 +87,7 @@ class Machine:
         self._ssh: Ssh | None = None
         self._lock: IO[str] | None = None
         self._ports: dict[str, int] = {}
+        self._nodes_of: dict[str, list[str]] = {}  # drive → its file, then the faults it was given
         self._nodes = 0
         self._used = False
 
@@ -294,7 +298,22 @@ class Machine:
             return
         self.qemu.command("device_del", id=disk.name)
         self.qemu.wait_for_event("DEVICE_DELETED", lambda data: data.get("device") == disk.name, PLUG_SECONDS)
+        for node in reversed(self._nodes_of.pop(disk.name)):
+            self.qemu.command("blockdev-del", **{"node-name": node})
         del self._ports[disk.name]
+
+    def set_fault(self, disk: NvmeDisk, fault: str | None) -> None:
+        """Let the running machine's drive answer every "read", "write" or "flush" with an I/O error, or work again."""
+        disk.fault = fault
+        node = self._nodes_of[disk.name][0]
+        if fault:
+            self._nodes += 1
+            rule = {"event": "none", "iotype": fault, "errno": errno.EIO, "once": False}
+            layer = {"driver": "blkdebug", "node-name": f"fault{self._nodes}", "image": node, "inject-error": [rule]}
+            self.qemu.command("blockdev-add", **layer, **NODE_OPTIONS)
+            node = f"fault{self._nodes}"
+            self._nodes_of[disk.name].append(node)
+        self.qemu.command("qom-set", path=f"/machine/peripheral/{disk.name}", property="drive", value=node)
 
     # -- inside ---------------------------------------------------------------------------------------------------
 
@@ -350,17 +369,15 @@ class Machine:
         port = next(number for number in range(PORTS) if number not in self._ports.values())
         self._nodes += 1
         node = f"drive{self._nodes}"
-        cache = {"no-flush": True}
-        file: dict[str, Any] = {"driver": "file", "filename": f"{disk.name}.raw", "discard": "unmap", "cache": cache}
-        if disk.fault:
-            fault = {"event": "none", "iotype": disk.fault, "errno": 5, "once": False}
-            file = {"driver": "blkdebug", "image": file, "inject-error": [fault], "discard": "unmap", "cache": cache}
-        raw = {"driver": "raw", "node-name": node, "file": file, "discard": "unmap", "cache": cache}
-        self.qemu.command("blockdev-add", **raw)
+        file = {"driver": "file", "filename": f"{disk.name}.raw", **NODE_OPTIONS}
+        self.qemu.command("blockdev-add", **{"driver": "raw", "node-name": node, "file": file, **NODE_OPTIONS})
         identity: dict[str, Any] = {"id": disk.name, "serial": disk.serial, "drive": node, "bus": f"port{port}"}
         block = {"logical_block_size": disk.block_bytes, "physical_block_size": disk.block_bytes}
         self.qemu.command("device_add", driver="nvme", **identity, **block)
         self._ports[disk.name] = port
+        self._nodes_of[disk.name] = [node]
+        if disk.fault:
+            self.set_fault(disk, disk.fault)
 
     def _name_models(self, disks: list[NvmeDisk]) -> None:
         self.qemu.name_models({disk.serial: (disk.model, disk.firmware) for disk in disks})
