@@ -13,6 +13,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.own_disks import
 from ansible_collections.llmhost.core.plugins.module_utils.plan.storage_plan import StoragePlan
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
+NOT_NAMED = "not named in llmhost_storage_devices"
+
 
 def disk_list(
     host: HostFacts, intent: Intent, storage: StoragePlan | None = None, need: int = 0
@@ -70,7 +72,7 @@ def _why_not(disk: Disk, host: HostFacts, intent: Intent, storage: StoragePlan |
     if storage is None:
         return ""
     if intent.storage_devices:
-        return "not named in llmhost_storage_devices" if not _is_named(disk, intent) else "not claimed: see the error"
+        return "not claimed: see the error" if _is_named(disk, intent) else NOT_NAMED
     reason = why_not(disk, host)
     if reason:
         return reason

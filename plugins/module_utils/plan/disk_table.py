@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
+from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_list import NOT_NAMED
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
@@ -35,11 +36,11 @@ def _what(disk: Record) -> str:
 
 
 def _fate(disk: Record) -> str:
-    """Return what is on the disk, and whether it is taken and why; of one in use, the use is the reason."""
+    """Return what is on the disk, and whether it is taken and why; of one that was not named, the use is the reason."""
     state, choice = record.text(disk, "state"), record.text(disk, "choice")
     use, reason = record.text(disk, "use"), record.text(disk, "reason")
     holds = ": ".join(filter(None, [_STATES.get(state, state), use]))
-    if choice == "none" and (not reason or (state == "in_use" and reason == "it is in use")):
+    if choice == "none" and (not reason or (state == "in_use" and reason in ("it is in use", NOT_NAMED))):
         return f"{holds}; left alone"
     serial = record.text(disk, "serial")
     named = f" (serial number {serial})" if choice == "claim" and serial else ""
