@@ -230,7 +230,7 @@ class Storage(Steps):
         made: list[str] = []
         if decision.array == "create":
             self.do(f"make {claim}", lambda: None)
-        self.do(f"make {what}", lambda: made.append(self._make_held(claim, decision, record)))
+        self.do(f"make {what}", lambda: made.append(self._make_held(claim, decision, found, record)))
         if self.check:
             return volume
         disk = self.host.read_disk(made[0])
@@ -242,7 +242,7 @@ class Storage(Steps):
             )
         return made[0]
 
-    def _make_held(self, claim: Claim, decision: Decision, record: Record) -> str:
+    def _make_held(self, claim: Claim, decision: Decision, judged: Found, record: Record) -> str:
         """Prove all disks once more while they are held, then write to them; return what was made."""
         nodes = [os.path.realpath(member.device) for member in claim.members]
         with self.host.hold(nodes) as numbers:
@@ -250,7 +250,7 @@ class Storage(Steps):
             same = [os.path.realpath(member.device) for member in claim.members] == nodes
             if not same or numbers != [self.host.number(node) for node in nodes]:
                 raise _changed(claim, "a name leads to another disk than before")
-            if decide(claim, found, self._before) != decision:
+            if decide(claim, found, self._before) != decision or _unknown(found) != _unknown(judged):
                 raise _changed(claim, "what is on the disks is not what it was a moment ago")
             self._recorded = replace(record, phase=FORMATTING)
             self.host.state.write(self._recorded.as_dict())
@@ -310,6 +310,10 @@ def _stands_for(disk: Disk, missing: Sequence[Member]) -> bool:
     wanted = {(member.identity.model, member.identity.size_bytes) for member in missing}
     proved = disk.ephemeral and disk.blank and not disk.unrecognised_data
     return proved and (disk.model or None, disk.size_bytes) in wanted
+
+
+def _unknown(found: Found) -> list[bool]:
+    return [disk.unrecognised_data for disk in found.disks]
 
 
 def _changed(claim: Claim, what: str) -> RefusedError:
