@@ -1,0 +1,51 @@
+"""Disks that fail and disks that are full: an error that names the disk and the way out, and nothing half-published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.tools.vm import NvmeDisk
+from tests.vm.tier import VmTier, started
+
+UNREADABLE = NvmeDisk("unreadable", "2 GiB", serial="S5BADREAD0001", model="Samsung SSD 980 PRO 1TB", fault="read")
+UNWRITABLE = NvmeDisk("unwritable", "2 GiB", serial="S5BADWRITE001", model="Samsung SSD 980 PRO 1TB", fault="write")
+GOOD = NvmeDisk("good", "2 GiB", serial="S5GOOD0000001", model="Samsung SSD 980 PRO 1TB")
+
+
+@pytest.fixture(scope="module")
+def tier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VmTier]:
+    """Return a machine with a good drive and two bad ones."""
+    disks = [UNREADABLE, UNWRITABLE, GOOD]
+    with started(f"llmhost-errors-{os.getpid()}", tmp_path_factory.mktemp("errors"), disks) as host:
+        yield host
+
+
+def assert_nothing_was_published(tier: VmTier) -> None:
+    assert tier.shell("findmnt -n /srv/llmhost || true") == ""
+    assert tier.shell("find /srv/llmhost -type f 2>/dev/null || true") == ""
+    assert tier.shell("systemctl is-enabled llmhost-inference 2>/dev/null || true") in ("", "not-found")
+
+
+def test_a_disk_that_cannot_be_read_is_refused_by_name(tier: VmTier) -> None:
+    tier.run(llmhost_storage_devices=UNREADABLE.serial).says(UNREADABLE.serial, "read|error|Input/output")
+    assert_nothing_was_published(tier)
+
+
+def test_a_disk_that_cannot_be_written_fails_by_name(tier: VmTier) -> None:
+    tier.run(llmhost_storage_devices=UNWRITABLE.serial).says(UNWRITABLE.serial, "mkfs|write|Input/output")
+    assert_nothing_was_published(tier)
+
+
+def test_a_full_root_disk_is_an_error_with_its_reason(tier: VmTier) -> None:
+    # A few MiB are left: packages are there already, and what is unpacked or written down does not fit.
+    tier.shell("free=$(df --output=avail -B1 / | tail -n1); fallocate -l $((free - (8 << 20))) /root/ballast")
+    try:
+        done = tier.run(llmhost_storage_devices=GOOD.serial)
+        done.says("No space left on device|not enough free space|do(es)? not fit|disk.*full")
+    finally:
+        tier.shell("rm /root/ballast")
+    assert tier.shell("find /etc/llmhost /etc/fstab -type f -empty 2>/dev/null || true") == ""
+    assert tier.leftovers() == ""
