@@ -26,10 +26,10 @@ WANTED = Tuning("none", 8 << 20, trim=True)
     [
         ([], "none", None),
         ([SSD], "docker", None),
-        ([SSD], "none", {"scheduler": "none", "read_ahead_bytes": 8 << 20, "trim": True}),
-        ([SSD, SSD], "none", {"scheduler": "none", "read_ahead_bytes": 8 << 20, "trim": True}),
-        ([TURNING], "none", {"scheduler": "mq-deadline", "read_ahead_bytes": 8 << 20, "trim": False}),
-        ([SSD, TURNING], "none", {"scheduler": "mq-deadline", "read_ahead_bytes": 8 << 20, "trim": False}),
+        ([SSD], "none", {"scheduler": "none", "read_ahead_bytes": 2 << 20, "trim": True}),
+        ([SSD, SSD], "none", {"scheduler": "none", "read_ahead_bytes": 2 << 20, "trim": True}),
+        ([TURNING], "none", {"scheduler": "mq-deadline", "read_ahead_bytes": 2 << 20, "trim": False}),
+        ([SSD, TURNING], "none", {"scheduler": "mq-deadline", "read_ahead_bytes": 2 << 20, "trim": False}),
     ],
 )
 def test_plans(disks: Sequence[Disk], container: str, tuning: dict[str, object] | None) -> None:
