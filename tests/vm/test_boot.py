@@ -76,7 +76,7 @@ def test_without_its_disk_the_host_boots_and_the_service_says_what_it_waits_for(
     wait_for("the words", lambda: "waits for the storage" in status(tier))
     told = " ".join(status(tier).split())
     assert f"/srv/llmhost is not mounted, because the host does not have the disk {STICKER}" in told
-    assert prop(tier, SERVICE, "ActiveState") == "inactive"
+    wait_for("its rest", lambda: prop(tier, SERVICE, "ActiveState") == "inactive")
     assert STICKER in status(tier, "llmhost-storage")
     assert_bare_mount_point_is_sealed(tier)
 
@@ -110,7 +110,7 @@ def test_a_disk_that_answers_with_errors_is_told_from_one_that_is_gone(tier: VmT
     tier.bed.exec("systemctl", "start", SERVICE, check=False)
     wait_for("the words", lambda: "waits for the storage" in status(tier))
     assert STICKER in status(tier)
-    assert prop(tier, SERVICE, "ActiveState") == "inactive"
+    wait_for("its rest", lambda: prop(tier, SERVICE, "ActiveState") == "inactive")
     assert_bare_mount_point_is_sealed(tier)
     again = tier.run(llmhost_storage_devices=MODELS.serial)
     again.says("S5GXNX0R100001")

@@ -8,20 +8,28 @@ import io
 import zipfile
 from collections.abc import Iterator
 
-from ansible_collections.llmhost.core.plugins.module_utils.boot.main import main
+from ansible_collections.llmhost.core.plugins.module_utils.boot.bring_back import main as bring_back
+from ansible_collections.llmhost.core.plugins.module_utils.boot.main import main as light
 
 ROOT = "ansible_collections.llmhost.core.plugins.module_utils"
-# Imported, and not only named, so that Ansible sends it along with the module that packs it.
-ENTRY = main.__module__
-_START = f'"""Written by llmhost."""\nimport sys\nfrom {ENTRY} import main\nsys.exit(main())\n'
+# Imported, and not only named, so that Ansible sends them along with the module that packs them.
+ENTRIES = (light.__module__, bring_back.__module__)
+_START = f'''"""Written by llmhost."""
+import sys
+if sys.argv[1:] == ["storage"]:
+    from {ENTRIES[1]} import main
+else:
+    from {ENTRIES[0]} import main
+sys.exit(main())
+'''
 # The earliest date that a zip archive can name: the same sources give the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def packed(entry: str = ENTRY) -> bytes:
-    """Return a zip archive with a module and all that it imports of this collection; Python runs it as a program."""
+def packed() -> bytes:
+    """Return a zip archive with the steps and all that they import of this collection; Python runs it as a program."""
     files = {"__main__.py": _START}
-    for name, source in sorted(_sources(entry)):
+    for name, source in sorted(_sources()):
         *folders, _last = parts = name.split(".")
         files["/".join(parts) + ".py"] = source
         files |= {"/".join(folders[:depth]) + "/__init__.py": "" for depth in range(1, len(folders) + 1)}
@@ -32,9 +40,9 @@ def packed(entry: str = ENTRY) -> bytes:
     return archive.getvalue()
 
 
-def _sources(entry: str) -> Iterator[tuple[str, str]]:
-    """Yield the names and sources of a module and of everything below ROOT that it needs, each once."""
-    seen, queue = {entry}, [entry]
+def _sources() -> Iterator[tuple[str, str]]:
+    """Yield the names and sources of the steps and of everything below ROOT that they need, each once."""
+    seen, queue = set(ENTRIES), list(ENTRIES)
     while queue:
         name = queue.pop()
         source = _source(name)
