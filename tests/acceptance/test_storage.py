@@ -63,16 +63,19 @@ def test_the_filesystem_is_the_planned_one(target: Target, storage: dict[str, An
 
 
 @pytest.mark.applied("model_storage")
-def test_the_mounted_disk_is_the_one_that_the_plan_names(target: Target, storage: dict[str, Any]) -> None:
+def test_the_mounted_disks_are_those_that_the_plan_names(target: Target, storage: dict[str, Any]) -> None:
     source = target.output("findmnt", "--noheadings", "--output=SOURCE", "--mountpoint", storage["path"]).strip()
-    planned = target.output("readlink", "--canonicalize", storage["devices"][0]["device"]).strip()
-    expect(
-        target.output("readlink", "--canonicalize", source).strip().startswith(planned),
-        f"disk behind {storage['path']}",
-        expected=f"{storage['devices'][0]['device']} ({planned})",
-        found=source,
-        remedy="name the disk by its serial in llmhost_storage_devices.",
-    )
+    # A filesystem and, of an array, its members.
+    below = target.output("lsblk", "--noheadings", "--inverse", "--list", "--output=PATH", source).split()
+    for device in (entry["device"] for entry in storage["devices"]):
+        planned = target.output("readlink", "--canonicalize", device).strip()
+        expect(
+            planned in below,
+            f"disks behind {storage['path']}",
+            expected=f"{device} ({planned}) among them",
+            found=", ".join(below),
+            remedy="name the disks by their serial numbers in llmhost_storage_devices.",
+        )
 
 
 @pytest.mark.applied("model_storage")
