@@ -81,7 +81,7 @@ def hold(machine: Machine, owner_pid: int | None, hub: Path | None, ready: int) 
         machine.start()
         if hub:
             serve_hub(machine, hub)
-        facts = json.dumps({"name": machine.name, **machine.host_variables()})
+        facts = json.dumps(machine.host_variables())
         facts_file(machine.name).write_text(facts)
         os.write(ready, facts.encode())
     except (QemuError, SshError, BedError) as error:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.tools.vm_image.images import PORTS, hardware, without_comments
 from tests.tools.vm_image.states import USER_DATA
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-INVENTORY = CHECKOUT / "molecule/vm/inventory/machine.py"
+INVENTORY = CHECKOUT / "molecule/vm/inventory"
 
 
 def test_a_drive_has_a_serial_and_a_size() -> None:
@@ -196,12 +197,21 @@ def test_qemu_ends_with_the_process_that_started_it(tmp_path: Path, monkeypatch:
 
 
 def test_the_inventory_of_molecule_says_where_the_machine_listens(tmp_path: Path) -> None:
-    def ask() -> object:
+    def ask() -> dict[str, Any]:
+        command = [
+            Path(sys.executable).with_name("ansible-inventory"),
+            "-i",
+            INVENTORY,
+            "--host",
+            "llmhost-molecule-vm",
+        ]
         environment = {**os.environ, "LLMHOST_CACHE": str(tmp_path)}
-        said = subprocess.run([INVENTORY], check=True, capture_output=True, text=True, env=environment).stdout
-        return json.loads(said)["_meta"]["hostvars"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=CHECKOUT)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
-    assert ask() == {"llmhost-molecule-vm": {}}
+    assert "ansible_port" not in ask()
     (tmp_path / "vm").mkdir()
     (tmp_path / "vm/llmhost-molecule-vm.json").write_text('{"ansible_port": 2222}')
-    assert ask() == {"llmhost-molecule-vm": {"ansible_port": 2222}}
+    found = ask()
+    assert (found["ansible_port"], found["ansible_connection"], found["llmhost_tier"]) == (2222, "ssh", "intermediate")

@@ -11,4 +11,4 @@ CACHE = Path(os.environ.get("LLMHOST_CACHE", CHECKOUT / ".cache"))
 
 facts = CACHE / "vm" / f"{NAME}.json"
 variables = json.loads(facts.read_text()) if facts.exists() else {}
-print(json.dumps({"_meta": {"hostvars": {NAME: variables}}}))
+print(json.dumps({"beds": {"hosts": [NAME]}, "_meta": {"hostvars": {NAME: variables}}}))
