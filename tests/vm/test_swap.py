@@ -31,7 +31,7 @@ ASK = f"PYTHONPATH={LIBRARY} python3 {LIBRARY}/in_guest.py"
 DISKS = {name: NvmeDisk(name, "1 GiB", serial=f"SWAP{name.upper()}") for name in ("first", "second")}
 STATE = "/etc/llmhost/state/swap.json"
 # With less than this the machine itself is out of room; the model is larger than all of it.
-LITTLE_MEMORY, MODEL_BYTES = 768 * MIB, 750 * MIB
+LITTLE_MEMORY = 768 * MIB
 PORT = 8093
 SERVE = (
     f"/opt/llama/bin/llama-server --model {MODEL} --port {PORT} --ctx-size 64 --parallel 1 --threads 2 --fit off "
@@ -142,12 +142,12 @@ class Guest:
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     """Start the machine, with a model on a drive of its own, and bring the runtime and the library in."""
     folder = tmp_path_factory.mktemp("model")
-    # F32, which the server copies as it is, and of few weights for its size, since each is computed with.
-    spec = replace(PRESETS["tiny"], embedding=2048, heads=16, kv_heads=4, head_dim=128, feed_forward=3584)
-    write_gguf(folder / "model.gguf", spec.sized("F32", MODEL_BYTES), "F32")
+    # Half of it is the table of the tokens, of which an answer needs few rows: that half stays swapped out.
+    spec = replace(PRESETS["tiny"], words=10000, embedding=8192, heads=4, kv_heads=2, head_dim=64, feed_forward=256)
+    write_gguf(folder / "model.gguf", spec, "F32")
     with Machine(f"swap-{os.getpid()}", disks=list(DISKS.values())).running() as vm:
-        drive = NvmeDisk("model", "4 GiB", serial="SWAPMODEL")
-        make = ["mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", str(folder), str(vm.backing_file(drive)), "4G"]
+        drive = NvmeDisk("model", "8 GiB", serial="SWAPMODEL")
+        make = ["mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", str(folder), str(vm.backing_file(drive)), "8G"]
         subprocess.run(make, check=True)
         vm.plug(drive)
         vm.put(CHECKOUT / "plugins/module_utils", f"{LIBRARY}/{SHARED}")
@@ -281,9 +281,9 @@ def test_overcommit_maps_any_file_and_swap_and_settings_outlive_a_reboot(guest: 
     moments = [guest.started(unit) for unit in [*units, "sysinit.target"]]
     assert moments == sorted(moments)
     assert guest.facts_overcommit() == (1, 0)
-    guest.play(tmp_path, guest.plan())
-    assert guest.ask("private_mapping", sparse) == "ENOMEM"
-    (gone,) = guest.ask("swap", swap_plan(path, 0, swappiness=None))
-    assert gone["refused"] == ""
-    assert (guest.areas(), guest.vm.shell(f"ls {STATE} 2>/dev/null || true")) == ({}, "")
-    assert guest.vm.shell("cat /proc/sys/vm/swappiness").strip() == "60"
+    plan["swap"].pop("overcommit_memory")
+    kept, gone = guest.ask("swap", plan["swap"], swap_plan(path, 0, swappiness=None))
+    assert kept["actions"] != []
+    assert (gone["refused"], gone["areas"], gone["fstab"]) == ("", {}, [])
+    left = guest.vm.shell(f"ls {STATE} 2>/dev/null; cat /proc/sys/vm/overcommit_memory /proc/sys/vm/swappiness")
+    assert left.split() == ["0", "60"]
