@@ -198,13 +198,8 @@ def test_qemu_ends_with_the_process_that_started_it(tmp_path: Path, monkeypatch:
 
 def test_the_inventory_of_molecule_says_where_the_machine_listens(tmp_path: Path) -> None:
     def ask() -> dict[str, Any]:
-        command = [
-            Path(sys.executable).with_name("ansible-inventory"),
-            "-i",
-            INVENTORY,
-            "--host",
-            "llmhost-molecule-vm",
-        ]
+        program = Path(sys.executable).with_name("ansible-inventory")
+        command = [str(program), "-i", str(INVENTORY), "--host", "llmhost-molecule-vm"]
         environment = {**os.environ, "LLMHOST_CACHE": str(tmp_path)}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=CHECKOUT)
         found: dict[str, Any] = json.loads(done.stdout)
