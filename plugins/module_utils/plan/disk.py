@@ -184,8 +184,9 @@ def _tell(disk: Disk, disks: Sequence[Disk]) -> Disk:
 
 
 def _is_opaque(link: str) -> bool:
-    """Whether a link says a number only, not the model and the serial number."""
-    return os.path.basename(link).startswith(("wwn-", "nvme-eui.", "nvme-nvme.", "nvme-uuid.", "scsi-3", "scsi-0"))
+    """Whether a link says a number only, or what is on the disk, not its model and serial number."""
+    numbers = ("wwn-", "nvme-eui.", "nvme-nvme.", "nvme-uuid.", "scsi-3", "scsi-0", "lvm-", "dm-", "md-")
+    return os.path.basename(link).startswith(numbers)
 
 
 def _both(links: Sequence[str]) -> tuple[str, ...]:
