@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm sizing bench bench-plan bench-first bench-storage docs build clean
+.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm test-vm-long sizing bench bench-plan bench-first bench-storage docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -50,9 +50,12 @@ vm: setup-dev qemu ## a virtual machine with its own kernel and two NVMe drives,
 vm-images: setup-dev qemu ## what virtual machines start from: an Ubuntu image and a saved state, ten minutes, once
 	@nice -n 5 $(BIN)/python -m tests.tools.vm_image.states
 
-test-vm: vm-images ## disks, swap and boot on virtual machines, and the whole tier on one
-	@nice -n 5 $(BIN)/python -m pytest tests/vm
+test-vm: vm-images docker ## disks, arrays and swap on virtual machines, and the whole tier on one, with its reboot
+	@nice -n 5 $(BIN)/python -m pytest tests/vm -m 'not long'
 	@nice -n 5 tools/molecule.sh vm
+
+test-vm-long: vm-images docker ## lost and pulled disks, power cuts in every stage, failing and full disks, a cloud's first boot
+	@nice -n 5 $(BIN)/python -m pytest tests/vm -m long
 
 molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=default runs one
 	@tools/molecule.sh $(SCENARIO)

@@ -1,13 +1,17 @@
-"""The runtime in a bed: the archive that the role inference would install there, built by the role where there is none.
+"""The runtime in a bed: the archive that the role inference would install there, built by the role if nobody has.
 
-The first build on a machine takes some minutes on two cores; the archive then stays in .cache/archives.
+The first build on a machine takes some minutes on two cores; the archive then stays in .cache/archives. Virtual
+machines install it from there: under emulation a build takes hours. As a command, this prints where the archive is.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import cmake_options
@@ -39,6 +43,18 @@ def facts_of(bed: Bed) -> HostFacts:
     return HostFacts.from_facts(json.loads((bed.directory / bed.name).read_text())["host"])
 
 
+def stored_archive() -> Path:
+    """Return the archive for machines of this one's architecture; build it in a bed of its own if nobody has."""
+    jammy = {"distribution": {"codename": "jammy"}, "kernel": {"architecture": platform.machine()}}
+    facts = HostFacts.from_facts(jammy)
+    path = STORE / f"{archive_name(facts, cmake_options(facts, CPU_LEVEL))}.tar.gz"
+    if path.exists():
+        return path
+    print("building the runtime in a container (some minutes, once)", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder, Bed(f"llmhost-runtime-{os.getpid()}").running() as bed:
+        return archive(bed, Path(folder))
+
+
 def archive(bed: Bed, folder: Path) -> Path:
     """Return the archive of the runtime for a bed; build it there if nobody has."""
     facts = facts_of(bed)
@@ -64,3 +80,7 @@ def _install(bed: Bed, folder: Path, plan: dict[str, object]) -> None:
     command += ["-i", f"{bed.name},", "-c", "community.docker.docker", "-e", f"@{folder}/install.json"]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+if __name__ == "__main__":
+    print(stored_archive())

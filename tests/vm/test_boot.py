@@ -16,6 +16,8 @@ import pytest
 from tests.tools.vm import NvmeDisk
 from tests.vm.tier import VmTier, started
 
+pytestmark = pytest.mark.long
+
 MODELS = NvmeDisk("models", "2 GiB", serial="S5GXNX0R100001", model="Samsung SSD 980 PRO 1TB")
 CLOUD = NvmeDisk("cloud", "2 GiB", serial="AWS1234567890", model="Amazon EC2 NVMe Instance Storage")
 MOUNT, SWAP, SERVICE = "srv-llmhost.mount", "srv-llmhost-swapfile.swap", "llmhost-inference"

@@ -10,6 +10,8 @@ import pytest
 from tests.tools.vm import NvmeDisk
 from tests.vm.tier import VmTier, started
 
+pytestmark = pytest.mark.long
+
 UNREADABLE = NvmeDisk("unreadable", "2 GiB", serial="S5BADREAD0001", model="Samsung SSD 980 PRO 1TB", fault="read")
 UNWRITABLE = NvmeDisk("unwritable", "2 GiB", serial="S5BADWRITE001", model="Samsung SSD 980 PRO 1TB", fault="write")
 GOOD = NvmeDisk("good", "2 GiB", serial="S5GOOD0000001", model="Samsung SSD 980 PRO 1TB")

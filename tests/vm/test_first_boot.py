@@ -16,6 +16,8 @@ from tests.tools.make_model import PRESETS, write_gguf
 from tests.tools.vm import Machine, NvmeDisk
 from tests.vm.tier import VmTier
 
+pytestmark = pytest.mark.long
+
 SCRATCH = NvmeDisk("scratch", "256 MiB", serial="AWS0001", model="Amazon EC2 NVMe Instance Storage")
 MODELS = NvmeDisk("models", "1 GiB", serial="S5GXNX0R1", model="Samsung SSD 980 PRO 1TB")
 BY_ID = "/dev/disk/by-id/nvme-Amazon_EC2_NVMe_Instance_Storage_AWS0001"

@@ -17,6 +17,8 @@ import pytest
 from tests.tools.vm import NvmeDisk
 from tests.vm.tier import RUN_SECONDS, VmTier, started
 
+pytestmark = pytest.mark.long
+
 MODELS = NvmeDisk("models", "2 GiB", serial="S5GXNX0R200001", model="Samsung SSD 980 PRO 1TB")
 SEED = int(os.environ.get("LLMHOST_SEED", "") or random.SystemRandom().randrange(10**6))
 # Slow enough for a moment within the download.
@@ -56,8 +58,8 @@ def test_a_host_whose_power_goes_in_every_stage_converges_in_the_end(tier: VmTie
         print(f"LLMHOST_SEED={SEED}: power cut {after:.1f} s after the begin of '{stage.task}'")
         with tier.faults(*stage.faults):
             cut(tier, stage.task, after)
-        tier.vm.start()
-        tier.vm.wait_for_boot()
+            tier.vm.start()
+            tier.vm.wait_for_boot()
         assert_nothing_half_done_is_served(tier)
     tier.converge(llmhost_storage_devices=MODELS.serial)
     tier.assert_serves()

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.model.model_query import ModelQuery
 from ansible_collections.llmhost.core.plugins.module_utils.plan.planner import plan as make_plan
 
-from tests.bed.runtime import STORE
+from tests.bed.runtime import stored_archive
 from tests.tools.bed import CHECKOUT
 from tests.tools.make_model import PRESETS, write_gguf
 from tests.tools.vm import Machine, NvmeDisk
@@ -152,9 +152,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         vm.plug(drive)
         vm.put(CHECKOUT / "plugins/module_utils", f"{LIBRARY}/{SHARED}")
         vm.put(Path(__file__).with_name("in_guest.py"), f"{LIBRARY}/in_guest.py")
-        archives = sorted(STORE.glob("llama_cpp-*-jammy-x86_64-*.tar.gz"), key=lambda path: path.stat().st_mtime)
-        assert archives, f"{STORE} holds no runtime for the machine; make bed builds it"
-        vm.put(archives[-1], "/opt/llama.tar.gz")
+        vm.put(stored_archive(), "/opt/llama.tar.gz")
         vm.shell(
             f"mkdir -p /opt/llama {STORAGE} && tar -C /opt/llama --strip-components 1 -xzf /opt/llama.tar.gz; "
             f"echo {vm.device(drive)} {STORAGE} ext4 defaults,nofail,x-systemd.device-timeout=30s 0 2 >> /etc/fstab; "

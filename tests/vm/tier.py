@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bed.runtime import stored_archive
 from tests.bed.tier import USUAL, Run, Tier
 from tests.tools.bed import CHECKOUT, HUB_UNIT, START_HUB
 from tests.tools.demo_model import models_directory
@@ -64,6 +65,7 @@ class VmTier(Tier):
 @contextmanager
 def started(name: str, folder: Path, disks: list[NvmeDisk], **options: Any) -> Iterator[VmTier]:
     """Start a machine with drives and a hub, and take it down in the end."""
+    stored_archive()
     with Machine(name, disks=disks, **options).running() as machine:
         tier = VmTier(machine, folder)  # type: ignore[arg-type]
         tier.serve_hub()
