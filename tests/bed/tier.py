@@ -69,7 +69,7 @@ update-ca-certificates >/dev/null 2>&1 || true
 for user in llmhost-inference llmhost-models; do ! id $user >/dev/null 2>&1 || userdel $user; done
 systemctl daemon-reload
 systemctl reset-failed
-[ ! -e {DISK} ] || {{ wipefs -qa {DISK}; dd if=/dev/zero of={DISK} bs=1M count=8 status=none; }}
+[ ! -e {DISK} ] || blkdiscard --force --zeroout {DISK}
 """
 
 # The hub's client, the packages that the roles install, and the lists that tell apt of them.

@@ -546,7 +546,10 @@ def test_other_disks_are_not_claimed_beside_those_with_the_models() -> None:
     assert codes(host, storage_devices="S2") == ["storage.disk_in_use"]
     assert codes(host, storage_devices=["S2", "S5GX"]) == ["storage.disk_in_use"]
     assert codes(host, storage_devices="none") == ["storage.disk_in_use"]
+    assert "the models of this host lie on" in decide(host, storage_devices="S2")[0].findings[0].message
     assert chosen(host, storage_devices="S5GX") == ["nvme1n1"]
+    host["state"]["storage"]["phase"] = "formatting"
+    assert "did not finish its work on" in decide(host, storage_devices="S2")[0].findings[0].message
 
 
 def test_a_model_that_outgrows_its_disk_is_an_error() -> None:

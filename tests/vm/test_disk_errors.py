@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.tools.vm import NvmeDisk
-from tests.vm.tier import VmTier, started
+from tests.vm.tier import RUN_SECONDS, VmTier, started
 
 pytestmark = pytest.mark.long
 
@@ -41,13 +42,31 @@ def test_a_disk_that_cannot_be_written_fails_by_name(tier: VmTier) -> None:
     assert_nothing_was_published(tier)
 
 
-def test_a_full_root_disk_is_an_error_with_its_reason(tier: VmTier) -> None:
-    # A few MiB are left: packages are there already, and what is unpacked or written down does not fit.
+def test_a_failed_claim_is_given_up_before_another_disk_is_taken(tier: VmTier) -> None:
+    tier.run(llmhost_storage_devices=GOOD.serial).says("did not finish its work on", UNWRITABLE.serial, "remove.yml")
+    assert tier.run(playbook="remove").rc == 0
+    assert_nothing_was_published(tier)
+
+
+def test_a_full_root_disk_is_told_before_anything_is_changed(tier: VmTier) -> None:
     tier.shell("free=$(df --output=avail -B1 / | tail -n1); fallocate -l $((free - (8 << 20))) /root/ballast")
     try:
-        done = tier.run(llmhost_storage_devices=GOOD.serial)
-        done.says("No space left on device|not enough free space|do(es)? not fit|disk.*full")
+        tier.run(llmhost_storage_devices=GOOD.serial).says(r"/ has [\d.]+ MiB free", r"Free [\d.]+ GiB on /")
     finally:
         tier.shell("rm /root/ballast")
-    assert tier.shell("find /etc/llmhost /etc/fstab -type f -empty 2>/dev/null || true") == ""
-    assert tier.leftovers() == ""
+    assert_nothing_was_published(tier)
+
+
+def test_a_disk_that_fills_during_the_download_publishes_nothing(tier: VmTier) -> None:
+    process = tier.start(llmhost_storage_devices=GOOD.serial)
+    end = time.monotonic() + RUN_SECONDS
+    while tier.shell("findmnt -n /srv/llmhost || true") == "" or tier.shell("swapon --noheadings || true") == "":
+        assert process.poll() is None and time.monotonic() < end, "the run did not come as far as the swap"
+        time.sleep(1)
+    tier.shell("fallocate -l $(df --output=avail -B1 /srv/llmhost | tail -n1) /srv/llmhost/ballast || true")
+    tier.wait(process, RUN_SECONDS).says("No space left on device|not enough free space|do(es)? not fit|[Ff]ree .* on")
+    assert tier.shell("find /srv/llmhost/models -path '*/snapshots/*' -name '*.gguf' 2>/dev/null || true") == ""
+    assert tier.shell("systemctl is-active llmhost-inference || true") != "active"
+    tier.shell("rm /srv/llmhost/ballast")
+    tier.converge(llmhost_storage_devices=GOOD.serial)
+    tier.assert_serves()

@@ -157,8 +157,13 @@ def _named(host: HostFacts, intent: Intent, need: int) -> StoragePlan:
     if recorded:
         if {disk.path for disk in recorded} == {disk.path for disk in disks}:
             return _kept(host, intent, need)
-        message = f"llmhost_storage_devices names {_list(disks)}; the models of this host lie on {_list(recorded)}."
-        remedy = "Name the disks with the models, or give them up first with playbooks/remove.yml."
+        holds = (
+            "an earlier run did not finish its work on"
+            if own_disks.is_begun(host)
+            else "the models of this host lie on"
+        )
+        message = f"llmhost_storage_devices names {_list(disks)}; {holds} {_list(recorded)}."
+        remedy = "Name that one, or give it up first with playbooks/remove.yml; nothing is deleted by that."
         return _refused(intent, error("storage.disk_in_use", message, remedy))
     groups = own_disks.labelled_groups(host, intent.storage_path)
     if any({disk.path for disk in group} == {disk.path for disk in disks} for group in groups):
