@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.service.service import DIGEST, Service, ServicePaths
-from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit
+from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit, UnitError
 
 OLD, NEW = "[Service]\nExecStart=/bin/old\n", "[Service]\nExecStart=/bin/new\n"
 
@@ -141,3 +141,20 @@ def test_a_file_that_the_process_reads_restarts_it_when_it_changes(host: Host, t
         found = service.changes()
         assert found == (["write", "reload", "restart"] if changes is None else changes)
         service.apply(found)
+
+
+@pytest.mark.parametrize("is_started", [True, False])
+def test_a_service_that_dies_at_its_start_is_left_to_whoever_waits_for_it(is_started: bool) -> None:
+    invocations = iter(["InvocationID=a\n", "InvocationID=b\n" if is_started else "InvocationID=a\n"])
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        if command[1] == "show":
+            return 0, next(invocations), ""
+        return (1, "", "Job for x.service failed") if command[1] == "restart" else (0, "", "")
+
+    unit = SystemdUnit("x", run)
+    if is_started:
+        unit.restart()
+    else:
+        with pytest.raises(UnitError, match="Job for x.service failed"):
+            unit.restart()
