@@ -8,6 +8,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -191,6 +192,16 @@ def test_a_wrong_checksum_publishes_nothing_and_names_both_sums(bed: Bed) -> Non
     assert not list(bed.model.rglob(f"{bed.request()['files'][0]['sha256']}*"))
     # The other file was good and is kept.
     assert (bed.model / "blobs" / bed.request()["files"][1]["git_oid"]).exists()
+
+
+def test_a_file_in_place_of_a_damaged_one_is_another_and_one_on_an_empty_disk_the_same(bed: Bed) -> None:
+    """What a record says of the file decides whether a server that has it open is restarted."""
+    first = bed.fetch()["files"]
+    os.truncate(bed.published().resolve(), 100)
+    mended = bed.fetch()["files"]
+    assert mended[0]["mtime_ns"] != first[0]["mtime_ns"]
+    shutil.rmtree(bed.model)
+    assert bed.fetch()["files"] == first
 
 
 def test_a_damaged_blob_is_found_and_only_that_one_fetched_again(bed: Bed) -> None:

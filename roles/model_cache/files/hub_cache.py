@@ -193,11 +193,14 @@ class Cache:
         """Note that the blob as it is now has the checksum of its name.
 
         It gets a time of change that nothing written to it later has. A model that was fetched again, because its disk
-        came back empty, is the same file as before for everybody who noted that time.
+        came back empty, is the same file as before for everybody who noted that time. One that takes the place of a
+        damaged file keeps its own time: a server that has the damaged one open must be restarted.
         """
-        os.utime(self.blobs / digest, ns=(TIME_NS, TIME_NS))
         with self._lock:
-            known = self._memory() | {digest: _print_of(self.blobs / digest)}
+            before = self._memory()
+            if digest not in before:
+                os.utime(self.blobs / digest, ns=(TIME_NS, TIME_NS))
+            known = before | {digest: _print_of(self.blobs / digest)}
             write_json(self.folder / ".verified.json", {name: p for name, p in known.items() if p})
 
     def _memory(self) -> dict[str, dict[str, int]]:
