@@ -8,6 +8,8 @@ MODEL ?=
 SCENARIO ?=
 OPTIONS ?=
 export PYTHON MODEL
+# Progress is seen in a log as it is on a terminal.
+export PYTHONUNBUFFERED := 1
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile

@@ -124,7 +124,8 @@ class Tier:
             return subprocess.Popen(
                 command,
                 cwd=CHECKOUT,
-                env={**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
+                # Unbuffered, so that last_task tells the task that runs now.
+                env={**os.environ, "PYTHONUNBUFFERED": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

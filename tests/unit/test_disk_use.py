@@ -6,8 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.host.disk_use import mounted_filesystems, use
+from ansible_collections.llmhost.core.plugins.module_utils.host.disk_use import (
+    mounted_filesystems,
+    named_by_mounts,
+    use,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import parse_lsblk
+from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
 
 from tests.unit.machine import block_device
 
@@ -99,3 +104,11 @@ def test_members_of_one_array_say_the_same() -> None:
     members = [disk(MD, kname=name, fstype="linux_raid_member") for name in ("sda", "sdb")]
 
     assert words(*members) == ["/data (ext4 on RAID 1 md0)"] * 2
+
+
+def test_a_filesystem_that_udev_has_not_seen_yet_is_named_by_its_mount() -> None:
+    volume = node("group-data", "lvm", None, "/data")
+    text = json.dumps({"blockdevices": [disk(volume, fstype="LVM2_member")]})
+    mounts = Mounts.from_mountinfo("21 20 253:0 / /data rw - xfs /dev/mapper/group-data rw\n")
+    (device,) = [named_by_mounts(device, mounts) for device in parse_lsblk(text)]
+    assert use(device, {}) == "/data (xfs on LVM)"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice
+from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
 
 Mounted = Mapping[str, Sequence[str]]
 """Mount points by the UUID of what is mounted: filesystems over several disks are mounted as one of them."""
@@ -57,6 +59,16 @@ def mounted_filesystems(devices: Sequence[BlockDevice]) -> Mounted:
             if node.uuid and node.mountpoints:
                 found.setdefault(node.uuid, []).extend(node.mountpoints)
     return found
+
+
+def named_by_mounts(device: BlockDevice, mounts: Mounts) -> BlockDevice:
+    """Return the tree with the filesystems named that are mounted: udev, which lsblk asks, may not know them yet."""
+    types = (mount.fstype for mount in map(mounts.at, device.mountpoints) if mount)
+    return replace(
+        device,
+        filesystem=device.filesystem or next(types, None),
+        children=tuple(named_by_mounts(child, mounts) for child in device.children),
+    )
 
 
 def _uses(node: BlockDevice, below: tuple[str, ...], mounted: Mounted) -> Iterator[str]:

@@ -16,8 +16,14 @@ from ansible_collections.llmhost.core.plugins.module_utils.command import RunCom
 from ansible_collections.llmhost.core.plugins.module_utils.files import link_name, list_names, read_text, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
 from ansible_collections.llmhost.core.plugins.module_utils.host.disk_kind import cloud_links, is_ephemeral, is_network
-from ansible_collections.llmhost.core.plugins.module_utils.host.disk_use import Mounted, mounted_filesystems, use
+from ansible_collections.llmhost.core.plugins.module_utils.host.disk_use import (
+    Mounted,
+    mounted_filesystems,
+    named_by_mounts,
+    use,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
+from ansible_collections.llmhost.core.plugins.module_utils.host.mounts import Mounts
 from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink
 from ansible_collections.llmhost.core.plugins.module_utils.host.signatures import (
     Look,
@@ -192,6 +198,8 @@ def read_disks(
     """
     disks: list[Disk] = []
     findings: list[Finding] = []
+    mounts = Mounts.from_mountinfo(read_text(proc, "self/mountinfo") or "")
+    devices = [named_by_mounts(device, mounts) for device in devices]
     mounted = mounted_filesystems(devices)
     look_at = look_at or _look_at_many(proc, sysfs)
     for device in devices:
