@@ -205,8 +205,9 @@ def test_a_disk_in_use_is_not_read(machine: Machine) -> None:
 
 def test_a_mounted_disk_is_named_without_udev(machine: Machine) -> None:
     machine.programs = {**recorded("ext4"), "lsblk": lsblk({"kname": "loop0", "type": "loop", "mountpoints": ["/m"]})}
+    machine.write({"proc/self/mountinfo": "21 20 7:0 / /m rw - ext4 /dev/loop0 rw\n"})
     ((disk,), _) = survey(machine)
-    assert (disk.filesystem, disk.label) == ("ext4", "data")
+    assert (disk.filesystem, disk.label, disk.use) == ("ext4", "data", "/m (ext4)")
     assert disk.not_blank == ["it is mounted or in use as swap (/m)"]
 
 

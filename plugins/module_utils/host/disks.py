@@ -199,7 +199,6 @@ def read_disks(
     disks: list[Disk] = []
     findings: list[Finding] = []
     mounts = Mounts.from_mountinfo(read_text(proc, "self/mountinfo") or "")
-    devices = [named_by_mounts(device, mounts) for device in devices]
     mounted = mounted_filesystems(devices)
     look_at = look_at or _look_at_many(proc, sysfs)
     for device in devices:
@@ -208,7 +207,8 @@ def read_disks(
         disk = Disk.from_block_device(device, sysfs, dev, mounted, cloud)
         if disk.not_blank:
             named = _name_contents(disk, run_command)
-            disks.append(replace(named, use=use(replace(device, filesystem=named.filesystem), mounted)))
+            tree = named_by_mounts(replace(device, filesystem=named.filesystem), mounts)
+            disks.append(replace(named, use=use(tree, mounted)))
             continue
         disk, failures = examine(disk, run_command, proc, look_at)
         disks.append(disk)

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 
 from ansible_collections.llmhost.core.plugins.module_utils.storage.claim import RefusedError
 
-_TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 
 
