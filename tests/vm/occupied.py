@@ -16,6 +16,8 @@ MKFS = "mkfs.ext4 -qF -m0 -E lazy_itable_init=0,lazy_journal_init=0 $D"
 LUKS_FORMAT = "printf x | cryptsetup luksFormat -q --type"
 LUKS = "--pbkdf pbkdf2 --pbkdf-force-iterations 1000 $D -"
 WIPE = "dd if=/dev/zero of=$D bs=1M conv=notrunc,fsync status=none count="
+# udev misses a write that ends while it looks at the disk for an earlier one; what it knows is then out of date.
+SEEN = "; udevadm trigger --settle $D"
 NOISE = "dd if=/dev/urandom of=$D bs=1M conv=notrunc,fsync status=none "
 # Offset, version and magic of a superblock.
 _BCACHE = b"\x08\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0" + bytes.fromhex("c68573f64e1a45ca8265f57f48ba6d81")
@@ -106,13 +108,13 @@ VOLUMES = (
     ),
 )
 WIPED = (
-    State("ext4, beginning wiped", "ext2, ext3 or ext4", f"{MKFS} -b 1024; {WIPE}4", code="storage.remains"),
-    State("XFS, beginning wiped", "XFS", f"mkfs.xfs -q $D; {WIPE}4", code="storage.remains"),
-    State("btrfs, beginning wiped", "btrfs", f"mkfs.btrfs -q $D; {WIPE}4", code="storage.remains"),
+    State("ext4, beginning wiped", "ext2, ext3 or ext4", f"{MKFS} -b 1024; {WIPE}4{SEEN}", code="storage.remains"),
+    State("XFS, beginning wiped", "XFS", f"mkfs.xfs -q $D; {WIPE}4{SEEN}", code="storage.remains"),
+    State("btrfs, beginning wiped", "btrfs", f"mkfs.btrfs -q $D; {WIPE}4{SEEN}", code="storage.remains"),
     State(
         "LUKS 2, first header wiped",
         "LUKS",
-        f"{LUKS_FORMAT} luks2 {LUKS}; dd if=/dev/zero of=$D bs=4k count=4 status=none",
+        f"{LUKS_FORMAT} luks2 {LUKS}; dd if=/dev/zero of=$D bs=4k count=4 status=none{SEEN}",
         code="storage.",
     ),
     State(
