@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import read_gpus
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import judge_memory, read_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS
 from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink, parse_speed
 
@@ -44,8 +44,8 @@ def test_a_3090_without_a_driver(machine: Machine) -> None:
     add_function(machine, "0000:09:00.1", **{"class": "0x040300", "device": "0x1aef"})
     add_function(machine, "0000:0a:00.0", vendor="0x1002", device="0x73bf")
     add_function(machine, "0000:0b:00.0", **{"class": "0x068000", "device": "0x22a3"})
-    gpus, findings = read_gpus(machine.path("sys"))
-    assert findings == []
+    gpus = read_gpus(machine.path("sys"))
+    assert judge_memory(gpu.as_dict() for gpu in gpus) == []
     assert [gpu.as_dict() for gpu in gpus] == [
         {
             "pci_address": "0000:09:00.0",
@@ -71,7 +71,7 @@ def test_two_cards_of_a_data_centre(machine: Machine) -> None:
     for address, node in (("0000:9a:00.0", "1"), ("0000:1a:00.0", "0")):
         function = add_function(machine, address, **{"class": "0x030200", "device": "0x2330", "numa_node": node})
         machine.link(f"{function}/driver", "/sys/bus/pci/drivers/nvidia")
-    gpus, _ = read_gpus(machine.path("sys"))
+    gpus = read_gpus(machine.path("sys"))
     assert [(gpu.pci_address, gpu.numa_node, gpu.driver, gpu.name) for gpu in gpus] == [
         ("0000:1a:00.0", 0, "nvidia", "NVIDIA H100 80GB HBM3"),
         ("0000:9a:00.0", 1, "nvidia", "NVIDIA H100 80GB HBM3"),
@@ -81,14 +81,15 @@ def test_two_cards_of_a_data_centre(machine: Machine) -> None:
 @pytest.mark.parametrize(("device", "name"), [("0xffff", "NVIDIA device FFFF"), ("odd", "NVIDIA device unknown")])
 def test_an_unknown_card_is_a_gpu_with_a_finding(machine: Machine, device: str, name: str) -> None:
     add_function(machine, "0000:09:00.0", device=device)
-    ((gpu,), (finding,)) = read_gpus(machine.path("sys"))
+    (gpu,) = read_gpus(machine.path("sys"))
+    (finding,) = judge_memory([gpu.as_dict()])
     assert (gpu.name, gpu.vram_bytes) == (name, None)
     assert finding.code == "facts.gpu_memory_unknown"
     assert name in finding.message
 
 
 def test_no_pci_at_all(tmp_path: Path) -> None:
-    assert read_gpus(str(tmp_path)) == ([], [])
+    assert read_gpus(str(tmp_path)) == []
 
 
 def test_a_virtual_function_has_no_link(machine: Machine) -> None:

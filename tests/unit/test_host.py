@@ -75,6 +75,7 @@ FILES = (
     "proc/1/comm",
     "proc/1/environ",
     "proc/cpuinfo",
+    "proc/driver/nvidia/version",
     "proc/mdstat",
     "proc/meminfo",
     "proc/net/tcp",
@@ -97,6 +98,8 @@ FILES = (
     "sys/devices/system/cpu/cpu0/topology/thread_siblings_list",
     "sys/fs/cgroup/cpu.max",
     "sys/fs/cgroup/memory.max",
+    "sys/module/nvidia/version",
+    "var/lib/dkms/nvidia",
 )
 
 
@@ -133,13 +136,14 @@ def test_json_without_a_bottom(text: str) -> None:
         signatures.parse_wipefs(text)
 
 
+PROGRAMS = ("lsblk", "wipefs", "blkid", "systemd-detect-virt", "nvidia-smi", "modinfo", "dkms")
 RESULTS = st.builds(CommandResult, st.integers(-15, 255), TEXT | JSON.map(json.dumps), TEXT)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     contents=st.lists(st.binary(max_size=60) | TEXT.map(lambda text: text.encode(errors="replace")), min_size=3),
-    programs=st.dictionaries(st.sampled_from(["lsblk", "wipefs", "blkid", "systemd-detect-virt"]), RESULTS),
+    programs=st.dictionaries(st.sampled_from(PROGRAMS), RESULTS),
 )
 def test_any_host_gives_facts(tmp_path: Path, contents: list[bytes], programs: dict[str, CommandResult]) -> None:
     machine = Machine(tmp_path, programs)

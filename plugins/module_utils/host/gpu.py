@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,19 +59,24 @@ class Gpu:
         return facts
 
 
-def read_gpus(sysfs: str = "/sys") -> tuple[list[Gpu], list[Finding]]:
-    """Return the GPUs in the order of their PCI addresses, and a finding for each whose memory is not known."""
+def read_gpus(sysfs: str = "/sys") -> list[Gpu]:
+    """Return the GPUs in the order of their PCI addresses."""
     root = os.path.join(sysfs, "bus/pci/devices")
     found = (Gpu.from_sysfs(os.path.join(root, address)) for address in list_names(root))
-    gpus = [gpu for gpu in found if gpu]
-    return gpus, [
+    return [gpu for gpu in found if gpu]
+
+
+def judge_memory(gpus: Iterable[Mapping[str, Any]]) -> list[Finding]:
+    """Return a finding for each GPU, as host_info returns it, whose memory is not known."""
+    return [
         info(
             "facts.gpu_memory_unknown",
-            f"{gpu.name} at {gpu.pci_address} (id {gpu.device_id}): its id does not tell how much memory it has.",
+            f"{gpu['name']} at {gpu['pci_address']} (id {gpu['device_id']}): "
+            "its id does not tell how much memory it has.",
             "The NVIDIA driver tells, once it is installed.",
         )
         for gpu in gpus
-        if gpu.vram_bytes is None
+        if gpu["vram_bytes"] is None
     ]
 
 

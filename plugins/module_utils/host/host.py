@@ -20,9 +20,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.cloud_init impor
 from ansible_collections.llmhost.core.plugins.module_utils.host.cpu import Cpu
 from ansible_collections.llmhost.core.plugins.module_utils.host.disks import read_disks
 from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems import read_filesystems
-from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import read_gpus
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import judge_memory, read_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
 from ansible_collections.llmhost.core.plugins.module_utils.host.memory import Memory
+from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import read_nvidia, told_by_driver
 from ansible_collections.llmhost.core.plugins.module_utils.host.sockets import read_listeners
 
 SCHEMA = 1
@@ -50,10 +51,20 @@ def read_host(
     filesystems, filesystem_findings = read_filesystems(devices, sysfs, proc)
     cpu, cpu_findings = Cpu.from_proc(sysfs, proc, affinity(), limits.cpus)
     memory, memory_findings = Memory.from_proc(proc, limits.memory_bytes)
-    gpus, gpu_findings = read_gpus(sysfs)
+    gpus = read_gpus(sysfs)
     listeners, listener_findings = read_listeners(proc, etc)
     state, state_findings = read_state(os.path.join(etc, "llmhost/state"))
     kernel = uname()
+    secure_boot = system.read_secure_boot(sysfs, virtualization.container != "none")
+    nvidia, nvidia_findings = read_nvidia(
+        run_command,
+        root,
+        gpus,
+        kernel=kernel.release,
+        container=virtualization.container != "none",
+        secure_boot=secure_boot is True,
+    )
+    gpu_facts = [told_by_driver(gpu.as_dict(), nvidia) for gpu in gpus]
     return {
         "schema": SCHEMA,
         "distribution": asdict(distribution),
@@ -64,13 +75,14 @@ def read_host(
             **cloud.as_dict(),
             "init": cloud_init.as_dict(),
         },
-        "secure_boot": system.read_secure_boot(sysfs, virtualization.container != "none"),
+        "secure_boot": secure_boot,
         "capabilities": Capabilities.from_proc(virtualization.container, proc, run).as_dict(),
         "cpu": cpu.as_dict(),
         "memory": memory.as_dict(),
         "filesystems": [filesystem.as_dict() for filesystem in filesystems],
         "disks": [disk.as_dict() for disk in disks],
-        "gpus": [gpu.as_dict() for gpu in gpus],
+        "gpus": gpu_facts,
+        "nvidia": nvidia,
         "listening": [listener.as_dict() for listener in listeners],
         "state": state,
         "findings": _as_dicts(
@@ -82,7 +94,8 @@ def read_host(
             filesystem_findings,
             cpu_findings,
             memory_findings,
-            gpu_findings,
+            judge_memory(gpu_facts),
+            nvidia_findings,
             listener_findings,
             state_findings,
         ),
