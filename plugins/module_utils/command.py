@@ -12,6 +12,8 @@ NOT_FOUND = 127
 TIMED_OUT = 124
 
 _TIMEOUT_SECONDS = 15
+# It wakes every GPU that nothing keeps awake, which takes some seconds for each.
+_SLOW = {"nvidia-smi": 90}
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -40,6 +42,7 @@ def run_command(argv: Sequence[str]) -> CommandResult:
     """
     # An empty PATH would put the current directory in front.
     path = ":".join(filter(None, (os.environ.get("PATH"), _SYSTEM_PATH)))
+    seconds = seconds_for(argv)
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "PATH": path}
     try:
         done = subprocess.run(
@@ -50,10 +53,15 @@ def run_command(argv: Sequence[str]) -> CommandResult:
             env=environment,
             errors="replace",
             stdin=subprocess.DEVNULL,
-            timeout=_TIMEOUT_SECONDS,
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        return CommandResult(TIMED_OUT, "", f"{argv[0]} did not end within {_TIMEOUT_SECONDS} s")
+        return CommandResult(TIMED_OUT, "", f"{argv[0]} did not end within {seconds} s")
     except (OSError, ValueError) as reason:
         return CommandResult(NOT_FOUND, "", f"{argv[0]} cannot be run: {reason}")
     return CommandResult(done.returncode, done.stdout, done.stderr)
+
+
+def seconds_for(argv: Sequence[str]) -> int:
+    """Return how long a program may take."""
+    return _SLOW.get(os.path.basename(argv[0]), _TIMEOUT_SECONDS)

@@ -144,6 +144,11 @@ def test_why_a_driver_is_not_loaded(changes: dict[str, Any], host: dict[str, Any
     assert words in f"{finding.message} {finding.remedy}"
 
 
+def test_a_driver_that_answers_is_loaded_whatever_the_kernel_shows() -> None:
+    missing = CommandResult(127, "", "nvidia-smi cannot be run")
+    assert judge(missing, INSIDE, loaded_version=None, module_version=None, modules=()) == []
+
+
 def test_a_driver_on_a_machine_without_a_gpu_is_only_mentioned() -> None:
     (finding,) = judge(NO_DRIVER, replace(OUTSIDE, gpus=0, bound_to=()), (), **NOT_LOADED)
     assert (finding.level, codes([finding])) == ("info", ["no_gpu"])

@@ -8,10 +8,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult, seconds_for
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import read_gpus
-from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import read_nvidia
+from ansible_collections.llmhost.core.plugins.module_utils.host.host import read_host
+from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import Nvidia, read_nvidia
 
+from tests.unit.machine import Machine
 from tests.unit.nvidia_machine import KERNEL, NAMES, NvidiaMachine, no_nvml
 from tests.unit.test_host import compare, documented
 
@@ -177,6 +180,7 @@ MACHINES = {
         },
     ),
     "a100-mig-container": Seen("575.64.03", "open", "12.9", ("NVIDIA A100-SXM4-80GB",), 81920, "8.0", 16),
+    "h100-sandbox": Seen("550.163.01", "", "12.4", HGX[:1], 81559, "9.0", 16),
     "gb10": Seen("580.142", "open", "13.0", ("NVIDIA GB10",), None, "12.1", 1),
     "gpu-lost": Seen("580.178.04", "open", None, (RTX_3090,) * 2, 24576, "8.6", 16, {}, ("facts.nvidia_smi_lost",)),
     "library-missing": Seen("580.178.04", "open", None, (), findings=("facts.nvidia_smi_no_library",)),
@@ -194,7 +198,7 @@ def read(root: Path, name: str) -> tuple[dict[str, Any], list[Finding]]:
         str(root),
         read_gpus(machine.path("sys")),
         kernel=KERNEL,
-        container=name.endswith("container"),
+        container=name.endswith(("container", "sandbox")),
         secure_boot=False,
         ask_nvml=no_nvml,
     )
@@ -220,7 +224,7 @@ def test_a_machine(name: str, tmp_path: Path) -> None:
     for gpu in facts["gpus"][:1]:
         assert gpu["vram_bytes"] == (None if seen.vram_mib is None else seen.vram_mib * MIB)
         assert (gpu["compute_capability"], gpu["pcie"]["width"]) == (seen.capability, seen.width)
-        assert gpu["bar1_bytes"] == 256 * MIB
+        assert gpu["bar1_bytes"] == (None if name == "h100-sandbox" else 256 * MIB)
     pairs = {(pair["a"], pair["b"]): tuple(pair.values())[2:] for pair in facts["pairs"]}
     assert {pair: pairs[pair] for pair in seen.pairs} == seen.pairs
     count = len(seen.names)
@@ -262,6 +266,61 @@ def test_what_a_card_of_data_centres_says(tmp_path: Path) -> None:
     assert (gpu["power_limit_watts"], gpu["power_limit_max_watts"], gpu["temperature"]) == (400, 400, 35)
 
 
+def test_gpus_that_only_the_driver_shows_are_gpus_of_the_host(tmp_path: Path) -> None:
+    machine = NvidiaMachine(tmp_path, "h100-sandbox")
+    machine.programs["systemd-detect-virt"] = CommandResult(0, "docker\n", "")
+    facts = read_host(machine.run_command, machine.path(""))
+    assert facts["findings"]
+    (gpu,) = facts["gpus"]
+    compare(gpu, {"description": "a GPU", **documented()["host"]["contains"]["gpus"], "type": "dict"}, "gpus")
+    assert (gpu["pci_address"], gpu["device_id"], gpu["name"]) == ("0000:04:00.0", "2330", HGX[0])
+    assert (gpu["vram_bytes"], gpu["driver"], gpu["nvlink"]) == (80 * GIB, "nvidia", False)
+    assert (gpu["pcie"]["current_width"], gpu["pcie"]["max_speed_gts"]) == (16, 32.0)
+
+
+def test_gpus_of_the_bus_stay_those_of_the_host(tmp_path: Path) -> None:
+    """The driver has one GPU less than the bus, which is for the plan to say."""
+    machine = NvidiaMachine(tmp_path, "gpu-lost")
+    facts = read_host(machine.run_command, machine.path(""))
+    assert [gpu["pci_address"] for gpu in facts["gpus"]] == ["0000:01:00.0", "0000:41:00.0", "0000:81:00.0"]
+    assert [gpu["index"] for gpu in facts["nvidia"]["gpus"]] == [0, 2]
+
+
+def test_nothing_of_nvidias(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    host: dict[str, Any] = {"kernel": KERNEL, "container": False, "secure_boot": False, "ask_nvml": no_nvml}
+    assert read_nvidia(machine.run_command, str(tmp_path), [], **host) == (None, [])
+    assert machine.calls == []
+    facts, findings = read_nvidia(machine.run_command, str(tmp_path), [], asked=True, **host)
+    assert facts is not None
+    compare(facts, documented()["host"]["contains"]["nvidia"], "nvidia")
+    assert (facts["gpus"], facts["driver"]["smi"]["rc"], facts["source"], findings) == ([], None, "none", [])
+
+
+@pytest.mark.parametrize(
+    "trace", ["sys/module/nvidia/version", "var/lib/dpkg/info/libnvidia-compute-580-server:amd64.list"]
+)
+def test_a_driver_without_a_gpu_is_looked_at(trace: str, tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.write({trace: "580.178.04\n"})
+    facts, _ = read_nvidia(
+        machine.run_command, str(tmp_path), [], kernel=KERNEL, container=False, secure_boot=False, ask_nvml=no_nvml
+    )
+    assert facts is not None
+
+
+def test_an_iommu_counts_where_it_translates(tmp_path: Path) -> None:
+    machine = NvidiaMachine(tmp_path, "1x3090")
+    group = tmp_path / "sys/kernel/iommu_groups/13"
+    group.mkdir(parents=True)
+    machine.link("sys/bus/pci/devices/0000:01:00.0/iommu_group", "/sys/kernel/iommu_groups/13")
+    seen = []
+    for kind in ("identity", "DMA-FQ", "DMA"):
+        (group / "type").write_text(f"{kind}\n")
+        seen.append(Nvidia.from_host(machine.run_command, str(tmp_path), ["0000:01:00.0"], no_nvml).iommu)
+    assert seen == [False, True, True]
+
+
 def test_an_old_driver_is_asked_for_what_it_knows(tmp_path: Path) -> None:
     machine = NvidiaMachine(tmp_path, "2x3090-phb-535")
     facts, _ = read_nvidia(
@@ -293,3 +352,7 @@ def test_a_single_gpu_is_not_asked_for_pairs(tmp_path: Path) -> None:
         ask_nvml=no_nvml,
     )
     assert [call[1] for call in machine.calls if call[0] == "nvidia-smi"][1:] == ["--version"]
+
+
+def test_nvidia_smi_may_take_longer_than_others() -> None:
+    assert seconds_for(["/usr/bin/nvidia-smi", "topo"]) > seconds_for(["lsblk"])

@@ -33,6 +33,7 @@ TEXT = st.text() | st.text("GPUNVLink0123456789.:,/ \t\n\x1b[m]\"'") | st.lists(
 PARSERS: dict[str, Callable[[str], object]] = {
     "address": smi_text.pci_address,
     "cuda": driver_state.parse_cuda_version,
+    "device id": smi_text.device_id,
     "dkms": driver_state.parse_dkms,
     "flavour": driver_state.parse_flavour,
     "modinfo": driver_state.parse_modinfo,
@@ -119,6 +120,15 @@ def test_whole_numbers(text: str, value: int | None) -> None:
 )
 def test_addresses(text: str, value: str | None) -> None:
     assert smi_text.pci_address(text) == value
+
+
+def test_device_ids() -> None:
+    assert [smi_text.device_id(text) for text in ("0x233010DE", "0x1eb810de", "0x23301002", "[N/A]")] == [
+        "2330",
+        "1EB8",
+        None,
+        None,
+    ]
 
 
 def test_a_table_without_a_header_and_units() -> None:

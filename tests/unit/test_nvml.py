@@ -6,10 +6,12 @@ import ctypes
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.command import TIMED_OUT, CommandResult
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import read_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import Nvidia, told_by_driver
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia import nvml
@@ -25,6 +27,7 @@ RTX_3090 = DriverGpu(
     index=0,
     uuid="GPU-00000000",
     pci_address="0000:1a:00.0",
+    device_id="2204",
     name="NVIDIA GeForce RTX 3090",
     vram_bytes=24 << 30,
     compute_capability="8.6",
@@ -57,10 +60,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_what_a_library_tells(library: str) -> None:
     facts = NvmlFacts.from_library(library)
-    assert (facts.rc, facts.cuda_version) == (0, "13.0")
+    assert (facts.rc, facts.driver_version, facts.cuda_version) == (0, "580.178.04", "13.0")
     first, second, a100 = facts.gpus
     assert asdict(first) == asdict(RTX_3090)
     assert (second.index, second.pci_address, second.temperature) == (1, "0000:1b:00.0", 41)
+    assert a100.device_id == "20B2"
     assert (a100.vram_bytes, a100.bar1_bytes, a100.compute_capability) == (80 << 30, 128 << 30, "8.0")
     assert (a100.ecc, a100.mig, a100.uncorrected_errors) == (True, False, 5_000_000_000)
     assert a100.remapped_rows == RemappedRows(1, 2, True, False)
@@ -148,6 +152,23 @@ def test_host_info_asks_nvml_first(library: str, tmp_path: Path) -> None:
     gpu = {"pci_address": "0000:1b:00.0", "vram_bytes": None}
     assert told_by_driver(gpu, facts) == {**gpu, "vram_bytes": 24 << 30, "nvlink": True}
     assert told_by_driver({"pci_address": "0000:99:00.0"}, facts)["nvlink"] is False
+
+
+def test_a_driver_that_hung_once_is_not_asked_again(tmp_path: Path) -> None:
+    machine = NvidiaMachine(tmp_path, "2x3090-bridge")
+    asked: list[str | None] = []
+
+    def ask(path: str | None) -> NvmlFacts:
+        asked.append(path)
+        return NvmlFacts(12)
+
+    def hang(argv: Sequence[str]) -> CommandResult:
+        machine.calls.append(list(argv))
+        return CommandResult(TIMED_OUT, "", "nvidia-smi did not end")
+
+    found = Nvidia.from_host(hang, str(tmp_path), [], ask)
+    assert (found.source, asked) == ("none", [])
+    assert len([call for call in machine.calls if call[0] == "nvidia-smi"]) == 1
 
 
 def test_work_that_fails_or_is_no_json_is_nothing() -> None:

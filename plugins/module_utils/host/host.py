@@ -23,7 +23,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.filesystems impo
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import judge_memory, read_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
 from ansible_collections.llmhost.core.plugins.module_utils.host.memory import Memory
-from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import read_nvidia, told_by_driver
+from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import read_nvidia, told_by_driver, unseen_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.host.sockets import read_listeners
 
 SCHEMA = 1
@@ -64,7 +64,7 @@ def read_host(
         container=virtualization.container != "none",
         secure_boot=secure_boot is True,
     )
-    gpu_facts = [told_by_driver(gpu.as_dict(), nvidia) for gpu in gpus]
+    gpu_facts = [told_by_driver(gpu.as_dict(), nvidia) for gpu in [*gpus, *unseen_gpus(gpus, nvidia)]]
     return {
         "schema": SCHEMA,
         "distribution": asdict(distribution),

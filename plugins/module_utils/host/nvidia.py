@@ -7,10 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.command import NOT_FOUND, CommandResult, RunCommand
+from ansible_collections.llmhost.core.plugins.module_utils.command import (
+    NOT_FOUND,
+    TIMED_OUT,
+    CommandResult,
+    RunCommand,
+)
 from ansible_collections.llmhost.core.plugins.module_utils.files import list_names, read_int, read_text, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import Gpu
+from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS, GpuModel
+from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia import driver_state, matrix, nvlink, smi_query
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.acs import redirecting_bridges
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.driver_findings import Surroundings, judge_driver
@@ -53,15 +60,16 @@ class Nvidia:
         sysfs = os.path.join(root, "sys")
         state = DriverState.from_host(run_command, root)
         smi = smi_query.query(run_command)
-        nvml = ask_nvml(state.library_path)
+        # Who hangs once hangs again.
+        nvml = NvmlFacts(None) if smi.result.rc == TIMED_OUT else ask_nvml(state.library_path)
         by_smi = {gpu.index: gpu for gpu in smi.gpus}
         gpus = [gpu.completed(by_smi.get(gpu.index)) for gpu in nvml.gpus] or list(smi.gpus)
         pairs: Sequence[Pair] = nvml.pairs
         if not nvml.gpus and len(gpus) > 1:
             gpus, pairs = _ask_smi(run_command, gpus)
-        known = state if state.loaded_version else replace(state, loaded_version=smi.driver_version)
+        version = state.loaded_version or nvml.driver_version or smi.driver_version
         return cls(
-            driver=known,
+            driver=replace(state, loaded_version=version),
             smi=smi.result,
             cuda_version=nvml.cuda_version or (_cuda_version(run_command) if smi.gpus else None),
             gpus=tuple(_from_sysfs(gpu, sysfs) for gpu in gpus),
@@ -101,18 +109,22 @@ def read_nvidia(
     kernel: str,
     container: bool,
     secure_boot: bool,
+    asked: bool = False,
     ask_nvml: AskNvml = NvmlFacts.from_library,
 ) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """Return the facts, and findings for what is wrong with the driver; None where nothing is of NVIDIA's."""
+    """Return the facts, and findings for what is wrong with the driver; None where nothing is of NVIDIA's.
+
+    ``asked``: somebody wants them though nothing is, as for an image of a machine that will have a GPU.
+    """
     sysfs = os.path.join(root, "sys")
-    if not (gpus or find_nvswitches(sysfs) or has_driver(root)):
+    if not (asked or gpus or find_nvswitches(sysfs) or has_driver(root)):
         return None, []
     found = Nvidia.from_host(run_command, root, [gpu.pci_address for gpu in gpus], ask_nvml)
     surroundings = Surroundings(
         kernel=kernel,
         container=container,
         secure_boot=secure_boot,
-        gpus=len(gpus),
+        gpus=len(gpus) or len(found.gpus),
         bound_to=tuple(gpu.driver or "" for gpu in gpus),
         nvswitches=len(found.nvswitches),
     )
@@ -198,6 +210,28 @@ def _has_package(root: str) -> bool:
     """Look for a file list of a driver's package: the database of dpkg is a hundred times as long."""
     names = list_names(root, "var/lib/dpkg/info")
     return any(name.startswith(("nvidia-", "libnvidia-", "linux-modules-nvidia-")) for name in names)
+
+
+def unseen_gpus(gpus: Sequence[Gpu], facts: Mapping[str, Any] | None) -> list[Gpu]:
+    """Return the GPUs that only the driver shows: some containers are shown no PCI bus."""
+    if gpus or not facts:
+        return []
+    return [_unseen(gpu) for gpu in facts["gpus"] if gpu["pci_address"]]
+
+
+def _unseen(gpu: Mapping[str, Any]) -> Gpu:
+    link = gpu["pcie"]
+    model = GPU_MODELS.get(gpu["device_id"], GpuModel(gpu["name"] or "NVIDIA device", None))
+    return Gpu(
+        pci_address=gpu["pci_address"],
+        device_id=gpu["device_id"] or "",
+        name=model.name,
+        vram_bytes=gpu["vram_bytes"] if model.vram_gib is None else model.vram_gib << 30,
+        driver="nvidia",
+        pci_class="",
+        numa_node=gpu["numa_node"],
+        pcie=PcieLink.from_generations(link["width"], link["max_width"], link["generation"], link["max_generation"]),
+    )
 
 
 def told_by_driver(gpu: dict[str, Any], facts: Mapping[str, Any] | None) -> dict[str, Any]:

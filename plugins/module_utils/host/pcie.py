@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.files import read_word
 
+_GENERATIONS = {1: 2.5, 2: 5.0, 3: 8.0, 4: 16.0, 5: 32.0, 6: 64.0}
 # The kernel writes 0, 63 or 255 where a function has no link of its own, as virtual ones have not.
 _WIDTHS = frozenset({1, 2, 4, 8, 12, 16, 32})
 
@@ -39,6 +40,14 @@ class PcieLink:
             upstream_max_speed_gts=_speed(upstream, "max_link_speed"),
         )
         return link if link.current_width or link.max_width else None
+
+    @classmethod
+    def from_generations(
+        cls, width: int | None, max_width: int | None, generation: int | None, max_generation: int | None
+    ) -> PcieLink | None:
+        """Return the link that a driver tells of in generations, where the kernel shows none."""
+        now, most = _GENERATIONS.get(generation or 0), _GENERATIONS.get(max_generation or 0)
+        return cls(width, max_width, now, most, None, None) if width or max_width else None
 
 
 def parse_speed(text: str) -> float | None:

@@ -38,7 +38,8 @@ def judge_driver(
     """Return the findings of a driver. A host that has none at all has no finding: the plan says what it needs."""
     if not (state.loaded_version or state.module_version or state.library_version):
         return []
-    return [*_versions(state, smi, host), *_status(state, smi, host), *_rest(state, gpus, host)]
+    status = [] if gpus and status_of(smi) == NOT_FOUND else list(_status(state, smi, host))
+    return [*_versions(state, smi, host), *status, *_rest(state, gpus, host)]
 
 
 def _versions(state: DriverState, smi: CommandResult, host: Surroundings) -> Iterator[Finding]:

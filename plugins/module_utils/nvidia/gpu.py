@@ -47,6 +47,7 @@ class DriverGpu:
     index: int
     uuid: str | None = None
     pci_address: str | None = None
+    device_id: str | None = None
     name: str | None = None
     vram_bytes: int | None = None
     compute_capability: str | None = None
@@ -98,6 +99,7 @@ class DriverGpu:
             "index": self.index,
             "uuid": self.uuid,
             "pci_address": self.pci_address,
+            "device_id": self.device_id,
             "name": self.name,
             "vram_bytes": self.vram_bytes,
             "compute_capability": self.compute_capability,

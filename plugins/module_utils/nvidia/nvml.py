@@ -109,11 +109,12 @@ class Nvml:
         found = (ctypes.c_ulonglong * 3)()
         return int(found[0]) if self.call(name, device, ctypes.byref(found)) == SUCCESS else None
 
-    def pci_bus_id(self, name: str, *arguments: Any) -> str | None:
-        """Call a function that writes an nvmlPciInfo_t."""
+    def pci(self, name: str, *arguments: Any) -> tuple[str, str]:
+        """Call a function that writes an nvmlPciInfo_t, and return address and ids as nvidia-smi writes them."""
         info = PciInfo()
-        done = self.call(name, *arguments, ctypes.byref(info))
-        return bytes(info.bus_id).decode(errors="replace") if done == SUCCESS else None
+        if self.call(name, *arguments, ctypes.byref(info)) != SUCCESS:
+            return "", ""
+        return bytes(info.bus_id).decode(errors="replace"), f"0x{int(info.pci_device_id):08X}"
 
     def fabric(self, device: ctypes.c_void_p) -> tuple[int, int] | None:
         """Return state and status of the GPU in the fabric."""

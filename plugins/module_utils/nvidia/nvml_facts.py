@@ -19,7 +19,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.nvidia.nvml import (
     Nvml,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.pair import Pair
-from ansible_collections.llmhost.core.plugins.module_utils.nvidia.smi_text import pci_address
+from ansible_collections.llmhost.core.plugins.module_utils.nvidia.smi_text import device_id, pci_address
 
 # The first call on GPUs that nothing keeps awake takes some seconds for each.
 _SECONDS = 60
@@ -41,6 +41,7 @@ class NvmlFacts:
     """The answer of NVML; ``rc`` is the status of its start, and None where it crashed or did not end."""
 
     rc: int | None
+    driver_version: str | None = None
     cuda_version: str | None = None
     gpus: tuple[DriverGpu, ...] = ()
     pairs: tuple[Pair, ...] = ()
@@ -65,6 +66,7 @@ class NvmlFacts:
         version = nvml.number("nvmlSystemGetCudaDriverVersion_v2", kind=ctypes.c_int)
         return cls(
             rc,
+            nvml.text("nvmlSystemGetDriverVersion"),
             cuda_version=f"{version // 1000}.{version % 1000 // 10}" if version else None,
             gpus=tuple(gpus.values()),
             pairs=tuple(_pair(nvml, devices, gpus[a], gpus[b]) for a, b in combinations(devices, 2)),
@@ -74,16 +76,19 @@ class NvmlFacts:
     def from_fields(cls, told: Mapping[str, Any]) -> NvmlFacts:
         """Return what another process told."""
         gpus = tuple(DriverGpu.from_fields(gpu) for gpu in told["gpus"])
-        return cls(told["rc"], told["cuda_version"], gpus, tuple(Pair(**pair) for pair in told["pairs"]))
+        pairs = tuple(Pair(**pair) for pair in told["pairs"])
+        return cls(told["rc"], told["driver_version"], told["cuda_version"], gpus, pairs)
 
 
 def _gpu(nvml: Nvml, index: int, device: ctypes.c_void_p) -> DriverGpu:
     limit = nvml.number("nvmlDeviceGetPowerManagementLimit", device)
+    address, ids = nvml.pci("nvmlDeviceGetPciInfo_v3", device)
     limits = nvml.numbers(2, "nvmlDeviceGetPowerManagementLimitConstraints", device)
     return DriverGpu(
         index=index,
         uuid=nvml.text("nvmlDeviceGetUUID", device),
-        pci_address=pci_address(nvml.pci_bus_id("nvmlDeviceGetPciInfo_v3", device) or ""),
+        pci_address=pci_address(address),
+        device_id=device_id(ids),
         name=nvml.text("nvmlDeviceGetName", device),
         vram_bytes=nvml.memory("nvmlDeviceGetMemoryInfo", device),
         compute_capability=_capability(nvml, device),
@@ -149,13 +154,13 @@ def _active_link(nvml: Nvml, device: ctypes.c_void_p, number: int) -> NvLink:
     link = ctypes.c_uint(number)
     speed = nvml.field(device, _LINK_SPEED, number) or nvml.field(device, _COMMON_LINK_SPEED)
     kind = nvml.number("nvmlDeviceGetNvLinkRemoteDeviceType", device, link, kind=ctypes.c_int)
-    remote = pci_address(nvml.pci_bus_id("nvmlDeviceGetNvLinkRemotePciInfo_v2", device, link) or "")
+    remote, _ = nvml.pci("nvmlDeviceGetNvLinkRemotePciInfo_v2", device, link)
     return NvLink(
         number,
         True,
         version=_LINK_VERSIONS.get(nvml.number("nvmlDeviceGetNvLinkVersion", device, link) or 0),
         gbs=speed / 1000 if speed else None,
-        remote=SWITCH if kind == _REMOTE_SWITCH else remote,
+        remote=SWITCH if kind == _REMOTE_SWITCH else pci_address(remote),
     )
 
 

@@ -15,6 +15,8 @@ MISMATCH = 18
 
 _KERNEL_LOG = "`dmesg | grep -E 'NVRM|Xid'` on the host tells what the driver ran into."
 _LONGEST = 300
+# A line of the table, or its header.
+_ROW = re.compile(r"(index|[0-9]+), ")
 
 # The manual page of nvidia-smi has those up to 15; the others are NVML's, which it passes on.
 _STATUSES: dict[int, tuple[str, str, str]] = {
@@ -114,7 +116,7 @@ def complaint(result: CommandResult) -> str:
     if status_of(result) == 0:
         return ""
     lines = [line.strip() for line in plain(result.stderr + "\n" + result.stdout).splitlines()]
-    told = [line for line in lines if line and not line.startswith("index,")]
+    told = [line for line in lines if line and not _ROW.match(line)]
     return " ".join(told)[:_LONGEST]
 
 

@@ -9,6 +9,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.files import parse_in
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # The domain has eight digits from nvidia-smi, and four or more from the kernel.
 _ADDRESS = re.compile(r"\A([0-9a-fA-F]{4,8}):([0-9a-fA-F]{2}):([0-9a-fA-F]{2})\.([0-7])\Z")
+_DEVICE = re.compile(r"\A0x([0-9a-fA-F]{4})10[dD][eE]\Z")
 _NUMBER = re.compile(r"\A(-?[0-9]{1,18}(?:\.[0-9]{1,9})?)(?:\s+\S+)?\Z", re.ASCII)
 _UNITS = {"": 1 << 20, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _YES = frozenset({"yes", "enabled", "on", "1"})
@@ -50,6 +51,12 @@ def switch(text: str) -> bool | None:
     """Return whether something is on; None where nobody says."""
     word = (known(text) or "").lower()
     return True if word in _YES else False if word in _NO else None
+
+
+def device_id(text: str) -> str | None:
+    """Return the device of ``0x233010DE``, whose second half is the vendor."""
+    match = _DEVICE.match(text.strip())
+    return match[1].upper() if match else None
 
 
 def pci_address(text: str) -> str | None:
