@@ -102,13 +102,18 @@ def test_a_container_brought_a_library_of_its_own() -> None:
         (14, "", "smi_inforom"),
         (15, "", "smi_lost"),
         (255, "Unable to determine the device handle for GPU1: GPU is lost.  Reboot the system", "smi_lost"),
+        (255, "Unable to determine the device handle for GPU0000:25:00.0: Unknown Error", "smi_lost"),
+        (0, "Unable to determine the device handle for GPU1: 0000:44:00.0: Unknown Error", "smi_lost"),
+        (255, "Unable to determine the device handle for GPU0: Insufficient Permissions", "smi_no_permission"),
+        (0, "1, [GPU is lost], [GPU is lost]", "smi_lost"),
+        (0, "WARNING: infoROM is corrupted at gpu 0000:02:00.0", "smi_inforom"),
         (16, "", "smi_reset_required"),
         (255, "GPU requires reset", "smi_reset_required"),
         (17, "", "smi_system"),
         (19, "", "smi_in_use"),
         (20, "", "smi_memory"),
         (124, "", "smi_hangs"),
-        (255, "Unable to determine the device handle for GPU1: Unknown Error", "smi_failed"),
+        (255, "Unknown Error", "smi_failed"),
         (-11, "", "smi_failed"),
     ],
 )
@@ -117,6 +122,10 @@ def test_every_status_of_nvidia_smi(rc: int, text: str, code: str) -> None:
     assert codes([finding]) == [code]
     assert finding.remedy
     assert text in finding.message
+
+
+def test_fields_that_may_not_be_read_are_no_failure() -> None:
+    assert judge(CommandResult(0, "index, uuid\n0, [Insufficient Permissions]\n", "")) == []
 
 
 def test_a_missing_nvidia_smi_is_no_fault_of_the_driver() -> None:

@@ -122,6 +122,16 @@ def test_addresses(text: str, value: str | None) -> None:
     assert smi_text.pci_address(text) == value
 
 
+def test_a_gpu_that_is_lost_is_none() -> None:
+    said = "index, uuid\n0, GPU-1\n1, [GPU is lost]\n2, GPU-3\n"
+    assert [gpu.index for gpu in smi_query.parse_query(said)] == [0, 2]
+
+
+def test_words_that_look_like_a_header_and_rows() -> None:
+    assert smi_query.parse_query('"index"\nThe number of the GPU\n"uuid"\n') == ()
+    assert smi_query.parse_query("pci.bus_id, name\nhere, there\n") == ()
+
+
 def test_device_ids() -> None:
     assert [smi_text.device_id(text) for text in ("0x233010DE", "0x1eb810de", "0x23301002", "[N/A]")] == [
         "2330",

@@ -87,9 +87,20 @@ def parse_rows(text: str, fields: Sequence[str] = ()) -> list[dict[str, str]]:
         cells = [cell.strip() for cell in cells]
         if not names:
             names = _header(cells)
-        elif len(cells) == len(names) and _header(cells) != names:
-            rows.append(dict(zip(names, cells, strict=True)))
+        elif len(cells) == len(names) and _is_gpu(row := dict(zip(names, cells, strict=True))):
+            rows.append(row)
     return rows
+
+
+def _is_gpu(row: dict[str, str]) -> bool:
+    """Tell whether a line with as many commas as the header is about a GPU that answers."""
+    if "[GPU is lost]" in row.values():
+        return False
+    if "index" in row:
+        return smi_text.whole(row["index"]) is not None
+    if "pci.bus_id" in row:
+        return smi_text.pci_address(row["pci.bus_id"]) is not None
+    return row.get("uuid", "GPU-").startswith(("GPU-", "MIG-"))
 
 
 def _header(cells: Sequence[str]) -> list[str]:

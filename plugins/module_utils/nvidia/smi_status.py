@@ -16,7 +16,7 @@ MISMATCH = 18
 _KERNEL_LOG = "`dmesg | grep -E 'NVRM|Xid'` on the host tells what the driver ran into."
 _LONGEST = 300
 # A line of the table, or its header.
-_ROW = re.compile(r"(index|[0-9]+), ")
+_ROW = re.compile(r"(index|[0-9]+), (?!.*\[GPU is lost\])")
 
 # The manual page of nvidia-smi has those up to 15; the others are NVML's, which it passes on.
 _STATUSES: dict[int, tuple[str, str, str]] = {
@@ -94,30 +94,34 @@ _OTHER = ("failed", "no status of its manual page tells why", _KERNEL_LOG)
 # What it writes is clearer than its status, which for some of these has not always been the same.
 _WORDS: tuple[tuple[re.Pattern[str], int], ...] = (
     (re.compile(r"driver/library version mismatch", re.IGNORECASE), MISMATCH),
-    (re.compile(r"GPU is lost|fallen off the bus", re.IGNORECASE), 15),
+    (re.compile(r"insufficient permissions", re.IGNORECASE), 4),
+    (re.compile(r"GPU is lost|fallen off the bus|unable to determine the device handle", re.IGNORECASE), 15),
     (re.compile(r"couldn't communicate with the NVIDIA driver", re.IGNORECASE), NO_DRIVER),
     (re.compile(r"couldn't find libnvidia-ml|library not found", re.IGNORECASE), NO_LIBRARY),
     (re.compile(r"no devices were found", re.IGNORECASE), NO_DEVICE),
-    (re.compile(r"insufficient permissions", re.IGNORECASE), 4),
+    (re.compile(r"infoROM is corrupted", re.IGNORECASE), 14),
     (re.compile(r"requires reset|reset required", re.IGNORECASE), 16),
 )
 
 
 def status_of(result: CommandResult) -> int:
-    """Return the status that the output means; 0 where all went well."""
-    text = plain(result.stdout + "\n" + result.stderr)
-    if result.rc == 0 and "No devices were found" not in text:
-        return 0
-    return next((status for words, status in _WORDS if words.search(text)), result.rc or NO_DEVICE)
+    """Return the status that the output means; 0 where all went well.
+
+    Words count with status 0 too: a GPU that is lost beside others that answer does not always make it fail.
+    """
+    text = "\n".join(_lines(result))
+    return next((status for words, status in _WORDS if words.search(text)), result.rc)
 
 
 def complaint(result: CommandResult) -> str:
     """Return what nvidia-smi wrote when it failed, in one line; empty when it did not fail."""
-    if status_of(result) == 0:
-        return ""
+    return "" if status_of(result) == 0 else " ".join(_lines(result))[:_LONGEST]
+
+
+def _lines(result: CommandResult) -> list[str]:
+    """Return what it wrote, without its table."""
     lines = [line.strip() for line in plain(result.stderr + "\n" + result.stdout).splitlines()]
-    told = [line for line in lines if line and not _ROW.match(line)]
-    return " ".join(told)[:_LONGEST]
+    return [line for line in lines if line and not _ROW.match(line)]
 
 
 def judge_status(result: CommandResult) -> Finding | None:
@@ -127,6 +131,6 @@ def judge_status(result: CommandResult) -> Finding | None:
         return None
     name, reason, remedy = _STATUSES.get(status, _OTHER)
     said = complaint(result)
-    ended = f"was killed by signal {-result.rc}" if result.rc < 0 else f"failed with status {result.rc}"
+    ended = f"was killed by signal {-result.rc}" if result.rc < 0 else f"ended with status {result.rc}"
     message = f"nvidia-smi {ended}: {reason}." + (f' It says "{said}"' if said else "")
     return warning(f"facts.nvidia_smi_{name}", message, remedy)
