@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_schema import STEPS
 
 from tests.acceptance.expectation import expect, expect_equal
 from tests.acceptance.target import CREDENTIALS_PATH, PLAN_PATH, Target
 
-STEPS = ("egress", "model_storage", "swap", "model_cache", "inference")
 RERUN = "run the tier's playbook again."
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error
+from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_schema import FLAVOURS, SOURCES
 from ansible_collections.llmhost.core.plugins.module_utils.size import SizeError, parse_size
 
 PREFIX = "llmhost_"
@@ -33,6 +35,13 @@ DEFAULTS: dict[str, Any] = {
     "storage_filesystem": "ext4",
     "swap": "auto",
     "swap_max": "64 GiB",
+    "gpus": [],
+    "driver_source": "auto",
+    "driver_branch": "auto",
+    "driver_flavour": "auto",
+    "gpu_power_limit": "auto",
+    "container_toolkit": False,
+    "allow_reboot": "auto",
     "listen_host": "127.0.0.1",
     "listen_port": 8080,
     "api_users": [],
@@ -60,6 +69,8 @@ _RENAMED = {"storage_disk": "storage_devices"}
 _CHOICES = {
     "accelerator": ("auto", "nvidia", "cpu"),
     "cpu_level": ("auto", "x86-64-v2", "x86-64-v3", "x86-64-v4"),
+    "driver_source": ("auto", *SOURCES),
+    "driver_flavour": ("auto", *FLAVOURS),
     "engine": ("auto", "llama_cpp", "vllm"),
     "kv_cache_type": ("auto", "f16", "q8_0", "q4_0", "fp8"),
     "storage_filesystem": ("ext4", "xfs"),
@@ -73,7 +84,8 @@ class Intent:
     """The wanted host. A size or number of None means that the planner chooses.
 
     ``storage_devices`` are the names of disks that the user gave: None leaves the choice to the planner, none at all
-    asks for a directory. ``claim_disks`` of None allows a claim where it is safe to.
+    asks for a directory. ``claim_disks`` of None allows a claim where it is safe to, ``allow_reboot`` of None a reboot
+    of any machine but the one that runs Ansible.
     """
 
     tier: str
@@ -92,6 +104,13 @@ class Intent:
     storage_filesystem: str
     swap_bytes: int | None
     swap_max_bytes: int
+    gpus: tuple[str, ...]
+    driver_source: str
+    driver_branch: str | None
+    driver_flavour: str | None
+    power_limit_watts: int | None
+    container_toolkit: bool
+    allow_reboot: bool | None
     listen_host: str
     listen_port: int
     endpoint: str
@@ -128,6 +147,13 @@ def read_intent(variables: Mapping[str, Any]) -> tuple[Intent, list[Finding]]:
         storage_filesystem=reader.choice("storage_filesystem"),
         swap_bytes=None if reader.is_auto("swap") else reader.size("swap"),
         swap_max_bytes=reader.size("swap_max") or 0,
+        gpus=reader.texts("gpus"),
+        driver_source=reader.choice("driver_source"),
+        driver_branch=reader.branch("driver_branch"),
+        driver_flavour=reader.optional_choice("driver_flavour"),
+        power_limit_watts=None if reader.is_auto("gpu_power_limit") else reader.number("gpu_power_limit", 25, 5000),
+        container_toolkit=bool(reader.boolean("container_toolkit")),
+        allow_reboot=None if reader.is_auto("allow_reboot") else reader.boolean("allow_reboot"),
         listen_host=reader.text("listen_host"),
         listen_port=reader.number("listen_port", 1, 65535) or int(DEFAULTS["listen_port"]),
         endpoint=reader.text("hub_endpoint").rstrip("/"),
@@ -193,14 +219,34 @@ class _Reader:
             return default if isinstance(default, bool) else None
         return value
 
-    def names(self, name: str) -> tuple[str, ...] | None:
-        """Return a list of names, given as one or as a text with commas; None for auto."""
+    def branch(self, name: str) -> str | None:
+        """Return a branch of the driver, 580 or 580-server; None for auto."""
+        value = str(self.values[name]).strip()
+        if value == "auto":
+            return None
+        # YAML reads a bare 580 as a number.
+        if isinstance(self.values[name], bool) or not re.fullmatch(r"[1-9]\d{2}(-server)?", value, re.ASCII):
+            self._refuse(name, "auto, or a branch such as 580 or 580-server")
+            return None
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts, given as one or as a text with commas."""
+        return self._texts(name, "a list of texts") or ()
+
+    def _texts(self, name: str, wanted: str) -> tuple[str, ...] | None:
         value = self.values[name]
         given = value.split(",") if isinstance(value, str) else value
         if not isinstance(given, (list, tuple)) or not all(isinstance(entry, str) for entry in given):
-            self._refuse(name, "a list of texts; a serial number of digits alone needs quotes")
+            self._refuse(name, wanted)
             return None
-        names = tuple(filter(None, (entry.strip() for entry in given)))
+        return tuple(filter(None, (entry.strip() for entry in given)))
+
+    def names(self, name: str) -> tuple[str, ...] | None:
+        """Return a list of names, given as one or as a text with commas; None for auto."""
+        names = self._texts(name, "a list of texts; a serial number of digits alone needs quotes")
+        if names is None:
+            return None
         if not names:
             self._refuse(name, f"{AUTO}, {NO_DISK}, or the names of disks")
             return None

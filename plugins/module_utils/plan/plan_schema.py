@@ -7,25 +7,24 @@ are None.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_schema import DRIVER
+from ansible_collections.llmhost.core.plugins.module_utils.plan.schema_field import Field, Section
 
 _NONE = type(None)
 
-
-@dataclass(frozen=True)
-class Field:
-    """One value of the plan. ``choices`` limits it; ``items`` describes the entries of a list,
-    ``fields`` those of a dict."""
-
-    types: tuple[type, ...]
-    meaning: str
-    choices: tuple[Any, ...] = ()
-    items: Mapping[str, Field | Section] | None = None
-    fields: Mapping[str, Field | Section] | None = None
-
-
-Section = Mapping[str, "Field | Section"]
+STEPS = (
+    "egress",
+    "nvidia_driver",
+    "cuda",
+    "model_storage",
+    "swap",
+    "model_cache",
+    "multi_gpu",
+    "inference",
+)
+"""The roles that make the plan true, in the order of the data that they need."""
 
 _STEP: Section = {
     "action": Field((str,), "Whether the role of that name works on this host.", ("apply", "skip")),
@@ -64,7 +63,7 @@ _SPEED: Section = {
 _WAYS = ("quantisation", "context", "kv_cache", "gpus", "machine", "ram", "swap")
 
 PLAN: Section = {
-    "schema": Field((int,), "Version of this description.", (3,)),
+    "schema": Field((int,), "Version of this description.", (4,)),
     "tier": Field((str,), "The tier asked for."),
     "verdict": Field(
         (str,),
@@ -72,6 +71,7 @@ PLAN: Section = {
         ("fits", "fits_with_offload", "does_not_fit", "unknown"),
     ),
     "accelerator": Field((str,), "What computes.", ("cpu", "nvidia")),
+    "gpus_declared": Field((bool,), "Whether the GPUs are named by llmhost_gpus and not in the machine."),
     "engine": Field((str,), "What serves.", ("llama_cpp", "vllm")),
     "findings": Field(
         (list,),
@@ -83,7 +83,7 @@ PLAN: Section = {
             "remedy": Field((str,), "The way out."),
         },
     ),
-    "steps": dict.fromkeys(("egress", "model_storage", "swap", "model_cache", "inference"), _STEP),
+    "steps": dict.fromkeys(STEPS, _STEP),
     "model": Field((dict, _NONE), "The result of model_info, without its findings."),
     "memory": {
         **_PARTS,
@@ -161,6 +161,9 @@ PLAN: Section = {
             "speed": Field((dict, _NONE), "Expected tokens per second then.", fields=_SPEED),
         },
     ),
+    "driver": DRIVER,
+    "cuda": Field((dict, _NONE), "The CUDA toolkit; None where nothing is compiled for GPUs."),
+    "multi_gpu": Field((dict, _NONE), "How the GPUs work together, and what is to be proved of them; None without."),
     "doubts": Field((list,), "What is not known of this model: then the figures are upper bounds."),
     "disks": Field(
         (list,),

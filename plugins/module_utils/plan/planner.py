@@ -7,6 +7,7 @@ figure that changes by itself (free bytes, load), so a second run on the finishe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -24,6 +25,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan import (
     swap_plan,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import check_cpu_level
+from ansible_collections.llmhost.core.plugins.module_utils.plan.declared_gpus import check_declared, with_declared
+from ansible_collections.llmhost.core.plugins.module_utils.plan.ground import Ground
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import (
     Catalogue,
@@ -44,9 +47,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import G
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
 from ansible_collections.llmhost.core.plugins.module_utils.storage.swap_place import swap_path
 
-SCHEMA = 3
+SCHEMA = 4
 MODELS_USER = "llmhost-models"
-STEPS = ("egress", "model_storage", "swap", "model_cache", "inference")
 
 
 def plan(
@@ -61,9 +63,12 @@ def plan(
     ``missing_files`` are the certificates that the variables name and that the controller does not have. ``what_if``:
     the host need not exist, so what this release cannot install yet is no error.
     """
-    facts = host_facts(host)
     intent, findings = read_intent(variables)
+    shown = host
+    host, declared = with_declared(shown, intent.gpus)
+    facts = host_facts(host)
     findings += _check_files(missing_files)
+    findings += check_declared(shown, intent.gpus, declared)
     accelerator = choose_accelerator(facts, intent)
     findings += requirements.check_platform(facts)
     findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
@@ -73,12 +78,14 @@ def plan(
     findings += runtime_plan.check_listening(facts, intent)
     findings += check_cpu_level(facts, intent.cpu_level)
     findings += _inherited(host)
+    ground = Ground(intent, accelerator, tuple(findings), declared, None, _skipped(accelerator))
     if model is None:
-        return _without_model(facts, intent, accelerator, findings)
+        return _without_model(facts, ground)
     if record.flag(model, "planned_only") and not what_if:
         message = f"{intent.model} is a configuration without weights: it can be planned, not served."
-        findings.append(error("model.no_weights", message, "Name a repository that has the model's weights."))
-    return _with_model(facts, ram_speed(host).bandwidth, model, intent, accelerator, findings)
+        more = error("model.no_weights", message, "Name a repository that has the model's weights.")
+        ground = replace(ground, findings=(*ground.findings, more))
+    return _with_model(facts, ram_speed(host).bandwidth, model, ground)
 
 
 def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -90,10 +97,9 @@ def _with_model(
     host: HostFacts,
     ram_bandwidth: int,
     model_facts: Mapping[str, Any],
-    intent: Intent,
-    accelerator: str,
-    findings: list[Finding],
+    ground: Ground,
 ) -> dict[str, Any]:
+    intent, accelerator = ground.intent, ground.accelerator
     sized = sized_model(model_facts)
     model = sized.facts
     engine = choose_engine(intent.engine, model.format, accelerator == "nvidia")
@@ -117,7 +123,7 @@ def _with_model(
     need = storage_plan.need_bytes(model.total_bytes, swap.size_bytes)
     storage = storage_plan.plan_storage(host, intent, need)
     findings = [
-        *findings,
+        *ground.findings,
         *fit_findings.check_model(sized, intent, engine, accelerator),
         *fit_findings.check_fit(host, sized, intent, fit, swap, better),
         *swap.findings,
@@ -127,9 +133,9 @@ def _with_model(
     ]
     model_path = f"{storage.path}/models/{_snapshot(model)}"
     return {
-        **_frame(intent, accelerator, fit.verdict, findings),
+        **_frame(ground, fit.verdict, findings),
         "engine": engine,
-        "steps": _steps(intent, swap.why_skipped(host)),
+        "steps": ground.steps(swap=swap.why_skipped(host)),
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
         **fit_sections.sections(host, sized, room, fit, loading, better),
         "disks": disk_list.disk_list(host, intent, storage, need),
@@ -142,13 +148,14 @@ def _with_model(
     }
 
 
-def _without_model(host: HostFacts, intent: Intent, accelerator: str, findings: list[Finding]) -> dict[str, Any]:
+def _without_model(host: HostFacts, ground: Ground) -> dict[str, Any]:
+    intent = ground.intent
     sections = ("model", *fit_sections.NAMES, "storage", "swap", "cache", "runtime", "acceptance")
     return {
-        **_frame(intent, accelerator, UNKNOWN, findings),
+        **_frame(ground, UNKNOWN, ground.findings),
         **dict.fromkeys(sections),
-        "engine": choose_engine(intent.engine, GGUF, accelerator == "nvidia"),
-        "steps": _steps(intent, ""),
+        "engine": choose_engine(intent.engine, GGUF, ground.accelerator == "nvidia"),
+        "steps": ground.steps(),
         "parallel": intent.parallel or 1,
         "alternatives": [],
         "doubts": [],
@@ -157,13 +164,17 @@ def _without_model(host: HostFacts, intent: Intent, accelerator: str, findings: 
     }
 
 
-def _frame(intent: Intent, accelerator: str, verdict: str, findings: list[Finding]) -> dict[str, Any]:
+def _frame(ground: Ground, verdict: str, findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "tier": intent.tier,
+        "tier": ground.intent.tier,
         "verdict": verdict,
-        "accelerator": accelerator,
+        "accelerator": ground.accelerator,
+        "gpus_declared": ground.declared,
         "findings": [finding.as_dict() for finding in dict.fromkeys(findings)],
+        "driver": ground.driver,
+        "cuda": None,
+        "multi_gpu": None,
     }
 
 
@@ -195,12 +206,9 @@ def _check_assumed(host: Mapping[str, Any]) -> list[Finding]:
     return [info("what_if.assumed", " ".join(assumed), "Say more in llmhost_plan_hardware.")] if assumed else []
 
 
-def _steps(intent: Intent, no_swap: str) -> dict[str, dict[str, str]]:
-    """Return what each role does. Steps with nothing to set still run, to take back what an earlier plan had set."""
-    done = {step: {"action": "apply", "reason": ""} for step in STEPS}
-    if no_swap:
-        done["swap"] = {"action": "skip", "reason": no_swap}
-    return done
+def _skipped(accelerator: str) -> tuple[tuple[str, str], ...]:
+    why = "the model runs on the CPU" if accelerator == "cpu" else "this release does not install it yet"
+    return tuple((step, why) for step in ("nvidia_driver", "cuda", "multi_gpu"))
 
 
 def _cache(storage: StoragePlan, intent: Intent, model_path: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_fit import DEFAULT_CELLS
 from ansible_collections.llmhost.core.plugins.module_utils.plan import storage_plan, swap_plan
+from ansible_collections.llmhost.core.plugins.module_utils.plan.declared_gpus import with_declared
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import choose_accelerator, room_of_host
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent, read_intent
@@ -53,8 +54,8 @@ def choose_variant(host: Mapping[str, Any], model: Mapping[str, Any], variables:
     sized = sized_model(model)
     if record.flag(model, "pinned", default=True) or len(sized.sizes.variants) < 2 or not sized.complete:
         return ""
-    facts = HostFacts.from_facts(host)
     intent, _ = read_intent(variables)
+    facts = HostFacts.from_facts(with_declared(host, intent.gpus)[0])
     want, room, engine = _question(facts, intent, sized)
     if _is_published(facts, sized) and solve(sized.sizes, engine, room, want).verdict != DOES_NOT_FIT:
         return ""
