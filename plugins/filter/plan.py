@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.llmhost.core.plugins.module_utils.files import read_word
 from ansible_collections.llmhost.core.plugins.module_utils.plan import planner
 
 DOCUMENTATION = r"""
@@ -15,7 +16,8 @@ version_added: "0.1.0"
 description:
   - Turns the facts of a host, the facts of a model and the user's variables into the plan that every role reads.
   - Pure arithmetic on the controller. The same input always gives the same plan, and a host on which the plan was
-    carried out gives it once more.
+    carried out gives it once more. Of the controller it reads the kernel's C(boot_id) alone, which tells whether the
+    host is this very machine, that is not rebooted unasked.
   - What keeps the plan from being carried out is a finding of level C(error) in it, not a failure of the filter.
 positional: model, variables, missing_files
 options:
@@ -59,7 +61,9 @@ def plan(
     """Return the plan, or fail when what is given is not a host's facts at all."""
     if not isinstance(host, Mapping):
         raise AnsibleFilterError(f"llmhost.core.plan needs the facts of a host, not {type(host).__name__}.")
-    return planner.plan(host, model or None, variables or {}, missing_files)
+    # Where there is no such file, as on macOS, the host is another machine.
+    boot_id = read_word("/proc/sys/kernel/random/boot_id")
+    return planner.plan(host, model or None, variables or {}, missing_files, boot_id=boot_id)
 
 
 class FilterModule:

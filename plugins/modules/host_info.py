@@ -24,6 +24,7 @@ def main() -> None:
             "settled": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 1800},
             "poll": {"type": "int", "default": 5},
+            "nvidia": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -32,7 +33,7 @@ def main() -> None:
         waiting_for = wait_until_free(lambda: look().waiting_for, module.params["poll"])
         if waiting_for:
             module.exit_json(changed=False, running=True, waiting_for=waiting_for, remedy=REMEDY)
-    module.exit_json(changed=False, running=False, host=read_host(run_command))
+    module.exit_json(changed=False, running=False, host=read_host(run_command, asked=module.params["nvidia"]))
 
 
 if __name__ == "__main__":

@@ -210,11 +210,18 @@ def test_every_transcript_is_expected() -> None:
     assert sorted(MACHINES) == NAMES
 
 
+def of_driver() -> dict[str, Any]:
+    """Return the description of the facts without that of the packages, which are another reader's."""
+    described = documented()["host"]["contains"]["nvidia"]
+    members = {name: member for name, member in described["contains"].items() if name != "packages"}
+    return {**described, "contains": members}
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_machine(name: str, tmp_path: Path) -> None:
     seen = MACHINES[name]
     facts, findings = read(tmp_path, name)
-    compare(facts, documented()["host"]["contains"]["nvidia"], name)
+    compare(facts, of_driver(), name)
     assert tuple(finding.code for finding in findings) == seen.findings
     assert all(finding.remedy for finding in findings)
     assert (facts["driver"]["loaded_version"] or "", facts["driver"]["flavour"] or "") == (seen.driver, seen.flavour)
@@ -293,7 +300,7 @@ def test_nothing_of_nvidias(tmp_path: Path) -> None:
     assert machine.calls == []
     facts, findings = read_nvidia(machine.run_command, str(tmp_path), [], asked=True, **host)
     assert facts is not None
-    compare(facts, documented()["host"]["contains"]["nvidia"], "nvidia")
+    compare(facts, of_driver(), "nvidia")
     assert (facts["gpus"], facts["driver"]["smi"]["rc"], facts["source"], findings) == ([], None, "none", [])
 
 

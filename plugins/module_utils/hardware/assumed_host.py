@@ -77,7 +77,7 @@ def assume_host(said: Hardware, phrase: str) -> Facts:
         "hardware": " ".join(phrase.split()),
         "assumed": assumed,
         "distribution": {"id": "ubuntu", "version": "22.04", "codename": "jammy", "name": "Ubuntu 22.04.5 LTS"},
-        "kernel": {"release": "5.15.0-153-generic", "architecture": "aarch64" if arm else "x86_64"},
+        "kernel": {"release": "5.15.0-153-generic", "architecture": "aarch64" if arm else "x86_64", "boot_id": ""},
         "init": "bash" if said.container else "systemd",
         "virtualization": {
             "machine": "kvm" if said.virtual else "none",
@@ -99,10 +99,11 @@ def assume_host(said: Hardware, phrase: str) -> Facts:
         "filesystems": [_root(said, disks)],
         "disks": [] if said.container else [_system_disk(said), *(_disk(at, disk) for at, disk in enumerate(disks, 1))],
         "gpus": [_gpu(number, spec, said) for number, spec in enumerate(said.gpus)],
+        "nvidia": None,
         "listening": [
             {"address": "0.0.0.0", "port": 22, "user": "root", "process": "sshd", "unit": "ssh.service"},
         ],
-        "state": {"storage": {}, "swap": {}, "models": {}, "inference": {}},
+        "state": {"storage": {}, "swap": {}, "models": {}, "inference": {}, "driver": {}},
         "findings": [],
     }
 

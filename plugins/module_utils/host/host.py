@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
-from ansible_collections.llmhost.core.plugins.module_utils.files import read_text
+from ansible_collections.llmhost.core.plugins.module_utils.files import read_text, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, warning
 from ansible_collections.llmhost.core.plugins.module_utils.host import system
 from ansible_collections.llmhost.core.plugins.module_utils.host.capabilities import Capabilities
@@ -24,11 +24,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import judge
 from ansible_collections.llmhost.core.plugins.module_utils.host.lsblk import BlockDevice, LsblkError, list_block_devices
 from ansible_collections.llmhost.core.plugins.module_utils.host.memory import Memory
 from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import read_nvidia, told_by_driver, unseen_gpus
+from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia_packages import read_packages
 from ansible_collections.llmhost.core.plugins.module_utils.host.sockets import read_listeners
 
 SCHEMA = 1
 
-STATES = ("storage", "swap", "models", "inference")
+STATES = ("storage", "swap", "models", "inference", "driver")
 
 
 def read_host(
@@ -37,8 +38,12 @@ def read_host(
     uname: Callable[[], os.uname_result] = os.uname,
     affinity: Callable[[], int | None] = lambda: len(os.sched_getaffinity(0)),
     now: Callable[[], float] = time.time,
+    asked: bool = False,
 ) -> dict[str, Any]:
-    """Return the facts of the machine whose files are at ``root``. Nothing is changed, and nothing raises."""
+    """Return the facts of the machine whose files are at ``root``. Nothing is changed, and nothing raises.
+
+    ``asked``: what concerns NVIDIA's driver is looked at even where there is no GPU.
+    """
     proc, sysfs, etc, dev, run = (os.path.join(root, name) for name in ("proc", "sys", "etc", "dev", "run"))
     limits = Limits.from_sysfs(sysfs, proc)
     distribution, distribution_findings = system.Distribution.from_etc(etc)
@@ -63,12 +68,19 @@ def read_host(
         kernel=kernel.release,
         container=virtualization.container != "none",
         secure_boot=secure_boot is True,
+        asked=asked,
     )
+    if nvidia is not None:
+        nvidia["packages"] = read_packages(run_command, root, kernel.release, now)
     gpu_facts = [told_by_driver(gpu.as_dict(), nvidia) for gpu in [*gpus, *unseen_gpus(gpus, nvidia)]]
     return {
         "schema": SCHEMA,
         "distribution": asdict(distribution),
-        "kernel": {"release": kernel.release, "architecture": kernel.machine},
+        "kernel": {
+            "release": kernel.release,
+            "architecture": kernel.machine,
+            "boot_id": read_word(proc, "sys/kernel/random/boot_id"),
+        },
         "init": system.read_init(proc),
         "virtualization": asdict(virtualization),
         "cloud": {

@@ -26,6 +26,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan import (
 )
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import check_cpu_level
 from ansible_collections.llmhost.core.plugins.module_utils.plan.declared_gpus import check_declared, with_declared
+from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_plan import plan_driver
 from ansible_collections.llmhost.core.plugins.module_utils.plan.ground import Ground
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import (
@@ -57,11 +58,13 @@ def plan(
     variables: Mapping[str, Any],
     missing_files: Sequence[str] = (),
     what_if: bool = False,
+    boot_id: str = "",
 ) -> dict[str, Any]:
     """Return the plan. Without a model it holds what the host alone decides, with the verdict ``unknown``.
 
     ``missing_files`` are the certificates that the variables name and that the controller does not have. ``what_if``:
-    the host need not exist, so what this release cannot install yet is no error.
+    the host need not exist, so what this release cannot install yet is no error. ``boot_id`` is that of the machine
+    that runs Ansible, which is not rebooted unasked.
     """
     intent, findings = read_intent(variables)
     shown = host
@@ -73,12 +76,16 @@ def plan(
     findings += requirements.check_platform(facts)
     findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
     what_if = what_if or "hardware" in host
-    findings += _check_accelerator(facts, intent, accelerator, findings, what_if)
+    findings += _check_accelerator(facts, intent, accelerator, findings, what_if or declared)
     findings += _check_assumed(host)
     findings += runtime_plan.check_listening(facts, intent)
     findings += check_cpu_level(facts, intent.cpu_level)
     findings += _inherited(host)
-    ground = Ground(intent, accelerator, tuple(findings), declared, None, _skipped(accelerator))
+    driver = plan_driver(host, facts, intent, accelerator, declared, boot_id)
+    skipped = {"nvidia_driver": driver.why_skipped, **_skipped(accelerator, declared)}
+    ground = Ground(
+        intent, accelerator, (*findings, *driver.findings), declared, driver.section, tuple(skipped.items())
+    )
     if model is None:
         return _without_model(facts, ground)
     if record.flag(model, "planned_only") and not what_if:
@@ -206,9 +213,11 @@ def _check_assumed(host: Mapping[str, Any]) -> list[Finding]:
     return [info("what_if.assumed", " ".join(assumed), "Say more in llmhost_plan_hardware.")] if assumed else []
 
 
-def _skipped(accelerator: str) -> tuple[tuple[str, str], ...]:
-    why = "the model runs on the CPU" if accelerator == "cpu" else "this release does not install it yet"
-    return tuple((step, why) for step in ("nvidia_driver", "cuda", "multi_gpu"))
+def _skipped(accelerator: str, declared: bool) -> dict[str, str]:
+    """Return why steps for GPUs are left out, and what needs them where they are only declared."""
+    why = "this release does not install it yet" if accelerator == "nvidia" else "the model runs on the CPU"
+    absent = "its GPUs are declared and not in this machine" if declared and accelerator == "nvidia" else ""
+    return {"cuda": why, "multi_gpu": absent or why, "inference": absent}
 
 
 def _cache(storage: StoragePlan, intent: Intent, model_path: str) -> dict[str, Any]:
