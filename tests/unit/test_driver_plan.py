@@ -13,10 +13,13 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_packages 
 from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_schema import problems
 from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_table import plan_table
 from ansible_collections.llmhost.core.plugins.module_utils.plan.what_if import plan_all
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.unit import hosts
 from tests.unit.apt_index import Apt, jammy, look, status
 from tests.unit.hosts import Facts
+from tests.unit.test_planner_properties import damaged
 
 RUNNING = "5.15.0-204-generic"
 MODULES = "linux-modules-nvidia-580-server-open"
@@ -372,6 +375,26 @@ def test_a_container_has_the_driver_of_its_machine_or_none(tmp_path: Path) -> No
     assert plan["driver"]["packages"] == []
 
 
+def test_declared_gpus_of_a_container_are_planned_and_refused(tmp_path: Path) -> None:
+    host = machine(tmp_path, "6.18.5", gpus=0)
+    host["capabilities"]["kernel_modules"] = {"able": False, "reason": "a container has no kernel of its own."}
+    plan = decide(host, gpus=["RTX 3090"])
+
+    assert plan["driver"]["packages"] == ["linux-image-generic", f"{MODULES}-generic", *DRIVER]
+    assert codes(plan) == ["driver.no_kernel"]
+    assert codes(plan, "info") == ["gpus.declared"]
+
+
+def test_another_distribution_is_planned_as_if_it_were_the_right_one(tmp_path: Path) -> None:
+    host = machine(tmp_path, "6.1.0-37-amd64")
+    host["distribution"] |= {"id": "debian", "version": "12", "codename": "bookworm"}
+    plan = decide(host)
+
+    assert plan["driver"]["packages"][0] == "linux-image-generic"
+    assert codes(plan) == []
+    assert "platform.distribution" in [entry["code"] for entry in plan["findings"]]
+
+
 def test_drivers_of_two_makers_do_not_go_together(tmp_path: Path) -> None:
     host = machine(tmp_path, dpkg=status("nvidia-driver-535"))
     host["nvidia"]["packages"]["candidates"] |= {
@@ -524,3 +547,21 @@ def test_a_machine_that_is_only_described_has_a_driver_too() -> None:
     assert made["packages"][0] == "linux-image-generic"
     assert made["fabric_manager"] == "nvidia-fabricmanager-580"
     assert not [entry for entry in rows[0]["plan"]["findings"] if entry["code"].startswith("driver.")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    """A host of which everything is known."""
+    return machine(tmp_path_factory.mktemp("host"), dpkg=status(*WHOLE, "linux-generic"), **working())
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_odd_facts_about_the_driver_give_a_plan(whole: Facts, data: st.DataObject) -> None:
+    odd = data.draw(damaged({name: whole[name] for name in ("nvidia", "gpus", "kernel", "state", "secure_boot")}))
+    asked = {
+        "driver_source": data.draw(st.sampled_from(["auto", "ubuntu", "ubuntu-dkms", "nvidia", "kept"])),
+        "driver_branch": data.draw(st.sampled_from(["auto", "580", "535-server", "615"])),
+    }
+
+    decide({**whole, **odd}, **asked)

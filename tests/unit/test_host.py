@@ -168,6 +168,7 @@ def test_a_host_that_tells_nothing(tmp_path: Path) -> None:
         "facts.sockets_unreadable",
     }
     assert all(finding["remedy"] for finding in facts["findings"])
+    assert facts["proof"] is None
     assert facts["state"] == {name: {} for name in host.STATES}
 
 

@@ -100,6 +100,7 @@ def assume_host(said: Hardware, phrase: str) -> Facts:
         "disks": [] if said.container else [_system_disk(said), *(_disk(at, disk) for at, disk in enumerate(disks, 1))],
         "gpus": [_gpu(number, spec, said) for number, spec in enumerate(said.gpus)],
         "nvidia": None,
+        "proof": None,
         "listening": [
             {"address": "0.0.0.0", "port": 22, "user": "root", "process": "sshd", "unit": "ssh.service"},
         ],

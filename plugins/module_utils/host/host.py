@@ -30,6 +30,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.host.sockets import r
 SCHEMA = 1
 
 STATES = ("storage", "swap", "models", "inference", "driver")
+PROOF = "gpu_proof"
 
 
 def read_host(
@@ -95,6 +96,7 @@ def read_host(
         "disks": [disk.as_dict() for disk in disks],
         "gpus": gpu_facts,
         "nvidia": nvidia,
+        "proof": state.pop(PROOF) or None,
         "listening": [listener.as_dict() for listener in listeners],
         "state": state,
         "findings": _as_dicts(
@@ -118,7 +120,7 @@ def read_state(directory: str) -> tuple[dict[str, dict[str, Any]], list[Finding]
     """Return what the roles recorded that they made on this host; a record that is absent is empty."""
     state: dict[str, dict[str, Any]] = {}
     findings = []
-    for name in STATES:
+    for name in (*STATES, PROOF):
         path = os.path.join(directory, f"{name}.json")
         record: Any = {}
         if os.path.lexists(path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
@@ -133,6 +133,10 @@ class DriverFacts:
             packages=PackageFacts.from_facts(record.section(nvidia, "packages")),
             made=record.section(record.section(facts, "state"), "driver"),
         )
+
+    def without_apt(self) -> DriverFacts:
+        """Return the facts without those that say nothing about the host for which the driver is meant."""
+        return replace(self, release="", packages=PackageFacts.from_facts({}))
 
     @property
     def version(self) -> str:

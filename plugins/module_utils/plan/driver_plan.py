@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
+from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_branch import (
     Branch,
     check_lists,
@@ -32,7 +32,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_packages 
     ubuntu_set,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_reboot import Reboot, plan_reboot
-from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import Capability, HostFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent
 
 MODULES = ("nvidia", "nvidia_uvm")
@@ -56,20 +56,32 @@ def plan_driver(
     if accelerator != "nvidia" and not declared:
         return DriverPlan(None, (), "the model runs on the CPU")
     there = DriverFacts.from_facts(facts)
+    capability = host.capabilities["kernel_modules"]
+    foreign = (host.distribution_id, host.codename) != ("ubuntu", "jammy")
+    if foreign or (declared and not capability.able):
+        there = there.without_apt()
     flavour, findings = choose_flavour(there, intent)
-    inside = not host.capabilities["kernel_modules"].able
-    if inside or is_kept(there, intent):
+    if is_kept(there, intent) or not (capability.able or declared):
         made = PackageSet(KEPT, (), (), there.version or None)
         branch = Branch(there.version[:3], there.loaded_flavour or flavour)
-        findings += check_kept(there, host.capabilities["kernel_modules"])
+        findings += check_kept(there, capability)
     else:
         branch, said = choose_branch(there, intent, flavour)
         made, more = nvidia_set(there, branch) if intent.driver_source == NVIDIA else ubuntu_set(there, intent, branch)
-        findings += [*said, *more, *check_replaced(there, intent, made.source), *check_lists(there, host.described)]
+        findings += [*said, *more, *check_replaced(there, intent, made.source), *_check_kernel(capability)]
+        findings += check_lists(there, host.described or foreign or not capability.able)
     fabric, said = fabric_manager(there, branch, declared or host.described) if made.source != KEPT else (None, [])
     reboot, asked = plan_reboot(there, host, intent, made, boot_id)
     findings += [*said, *asked, *check_power_limit(there, intent), *check_toolkit(there, intent)]
     return DriverPlan(_section(there, intent, branch, made, fabric, reboot, declared), tuple(findings))
+
+
+def _check_kernel(capability: Capability) -> list[Finding]:
+    """Return an error where declared GPUs ask for kernel modules, and there is no kernel to go with them."""
+    if capability.able:
+        return []
+    message = f"The driver of the declared GPUs needs a kernel for its modules: {capability.reason}."
+    return [error("driver.no_kernel", message, "Make the image on a virtual machine, which has a kernel of its own.")]
 
 
 def _section(

@@ -21,7 +21,7 @@ def driver_rows(driver: Record) -> Iterator[tuple[str, str]]:
         return
     branch, flavour = record.text(driver, "branch"), record.text(driver, "flavour")
     version = record.text(driver, "version")
-    name = f"{branch} {flavour}" + (f", version {version}" if version else "")
+    name = f"{branch} {flavour}".strip() + (f", version {version}" if version else "")
     yield "driver", f"{name}: {_SOURCES.get(record.text(driver, 'source'), '')}"
     if packages := record.texts(driver, "packages"):
         yield "packages", " ".join(packages)
