@@ -110,7 +110,7 @@ def test_the_kernel_of_the_next_boot_has_its_modules_too(tmp_path: Path) -> None
     assert not made["reboot"]["needed"]
 
 
-@pytest.mark.parametrize("release", ["5.15.0-164-generic", "5.15.0-119-generic", "6.5.0-35-generic"])
+@pytest.mark.parametrize("release", ["5.15.0-164-generic", "5.15.0-119-generic"])
 def test_a_kernel_outside_of_the_window_gives_way_to_a_newer_one_of_its_kind(tmp_path: Path, release: str) -> None:
     plan = decide(machine(tmp_path, release))
     made = plan["driver"]
@@ -124,6 +124,15 @@ def test_a_kernel_outside_of_the_window_gives_way_to_a_newer_one_of_its_kind(tmp
         "local": False,
     }
     assert codes(plan, "info") == ["driver.newer_kernel", "driver.reboot"]
+
+
+def test_the_boot_loader_takes_the_newest_kernel_so_an_older_one_is_no_way_out(tmp_path: Path) -> None:
+    hwe = driver(machine(tmp_path, "6.5.0-35-generic", dpkg=status("linux-image-generic")))
+    assert (hwe["kernel"], hwe["reboot"]["needed"]) == ("linux-image-generic-hwe-22.04", True)
+
+    newest = machine(tmp_path, "6.11.0-29-generic")
+    newest["nvidia"]["packages"]["headers"] = True
+    assert driver(newest)["source"] == "ubuntu-dkms"
 
 
 def test_after_the_reboot_the_same_packages_are_what_is_planned(tmp_path: Path) -> None:

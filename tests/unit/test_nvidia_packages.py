@@ -26,7 +26,7 @@ SERVER = {"580-server", "580-server-open"}
         ("5.15.0-164-generic", "generic", "5.15.0-204-generic", False),  # built for 580.126.09
         ("5.15.0-119-generic", "generic", "5.15.0-204-generic", False),
         ("6.8.0-149-generic", "generic-hwe-22.04", "6.8.0-149-generic", True),
-        ("6.5.0-35-generic", "generic", "5.15.0-204-generic", False),
+        ("6.5.0-35-generic", "generic-hwe-22.04", "6.8.0-149-generic", False),  # 5.15 would not be booted
         ("6.8.0-1070-aws", "aws", "6.8.0-1070-aws", True),
         ("5.15.0-1084-aws", "aws-lts-22.04", "5.15.0-1115-aws", False),
         ("6.18.5", "", "", False),

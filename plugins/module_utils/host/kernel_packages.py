@@ -37,10 +37,10 @@ class KernelPackages:
         cls, release: str, installed: Mapping[str, Stanza], offered: Mapping[str, Stanza]
     ) -> KernelPackages:
         """Choose the metapackage that is installed for the series of the running kernel, else the one that fits it."""
-        series, suffix = _parts(release)
+        suffix = _parts(release)[1]
         metas = [name for name in (*_metas(suffix), *_metas("virtual")) if name in offered or name in installed]
         metas = [name for name in metas if _parts(_brings(offered.get(name, installed.get(name))))[1] == suffix]
-        best = max(metas, key=lambda name: _rank(name, series, installed, offered), default="")
+        best = max(metas, key=lambda name: _rank(name, release, installed, offered), default="")
         track = best.removeprefix("linux-image-")
         own = tuple(name for name in (f"linux-{track}", best, f"linux-headers-{track}") if name in installed)
         header = f"linux-headers-{release}"
@@ -95,11 +95,14 @@ def _brings(meta: Stanza | None) -> str:
 
 
 def _rank(
-    name: str, series: str, installed: Mapping[str, Stanza], offered: Mapping[str, Stanza]
-) -> tuple[bool, bool, bool, bool]:
-    """Of the metapackages of one kind: first the series, then what is installed; without either, a real kernel's."""
-    fits = _parts(_brings(offered.get(name)))[0] == series
-    return fits and name in installed, name in installed, fits, "virtual" not in name
+    name: str, release: str, installed: Mapping[str, Stanza], offered: Mapping[str, Stanza]
+) -> tuple[bool, bool, bool, bool, bool]:
+    """Of the metapackages of one kind: one that brings no older kernel than the running one, as the newest is booted;
+    then one of its series, one that is installed, and rather that of real machines."""
+    brings = _brings(offered.get(name, installed.get(name)))
+    fits = _parts(brings)[0] == _parts(release)[0]
+    newer = _order(brings) >= _order(release)
+    return newer, fits and name in installed, name in installed, fits, "virtual" not in name
 
 
 def _images(installed: Mapping[str, Stanza], suffix: str) -> Iterable[str]:

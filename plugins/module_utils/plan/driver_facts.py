@@ -69,7 +69,6 @@ class PackageFacts:
     prebuilt: frozenset[str]
     newer_kernel: Mapping[str, str]
     source: str
-    stale: bool
 
     @classmethod
     def from_facts(cls, facts: Record) -> PackageFacts:
@@ -87,7 +86,6 @@ class PackageFacts:
             prebuilt=frozenset(record.texts(facts, "prebuilt")),
             newer_kernel=_texts(facts, "newer_kernel"),
             source=record.text(facts, "source", "none"),
-            stale=record.flag(facts, "lists_stale"),
         )
 
 
@@ -104,7 +102,6 @@ class DriverFacts:
     library: str
     loaded_flavour: str
     modules: frozenset[str]
-    answers: bool
     nvswitches: int
     most_watts: int | None
     packages: PackageFacts
@@ -127,7 +124,6 @@ class DriverFacts:
             library=record.text(driver, "library_version"),
             loaded_flavour=record.text(driver, "flavour"),
             modules=frozenset(record.texts(driver, "modules")),
-            answers=record.section(driver, "smi").get("rc") == 0,
             nvswitches=len(record.texts(nvidia, "nvswitches")),
             most_watts=min(filter(None, limits), default=None),
             packages=PackageFacts.from_facts(record.section(nvidia, "packages")),

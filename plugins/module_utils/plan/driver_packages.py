@@ -48,7 +48,7 @@ def ubuntu_set(facts: DriverFacts, intent: Intent, branch: Branch) -> tuple[Pack
     flavour = f"linux-modules-nvidia-{word}-{packages.kernel_flavour}"
     if word in packages.prebuilt:
         return _prebuilt(facts, branch, _for_running(facts, word, running, flavour)), []
-    if word in packages.newer_kernel:
+    if word in packages.newer_kernel and _is_booted(facts, packages.kernel_latest):
         kernel = packages.newer_kernel[word]
         metas = dict.fromkeys((*packages.kernel_packages, kernel))
         made = _prebuilt(facts, branch, (*metas, flavour), kernel, packages.kernel_latest)
@@ -92,6 +92,11 @@ def _for_running(facts: DriverFacts, word: str, running: str, flavour: str) -> t
     if word not in packages.newer_kernel:
         return (running,)
     return (*(packages.kernel_packages if pending else ()), running, flavour)
+
+
+def _is_booted(facts: DriverFacts, release: str) -> bool:
+    """Whether the next boot takes this kernel: the boot loader takes the newest that is installed."""
+    return all(_order(release) >= _order(image) for image in (*facts.packages.kernel_images, facts.release))
 
 
 def _order(release: str) -> list[int]:
