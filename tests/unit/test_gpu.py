@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import judge_memory, read_gpus
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS
+from ansible_collections.llmhost.core.plugins.module_utils.host.pci_path import bridges_above
 from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink, parse_speed
 
 from tests.unit.machine import Machine
@@ -36,6 +37,7 @@ def add_function(machine: Machine, address: str, **files: str) -> str:
 def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path)
     machine.write({f"{BRIDGE}/max_link_width": "8\n", f"{BRIDGE}/max_link_speed": "8.0 GT/s PCIe\n"})
+    machine.write({f"{BRIDGE}/vendor": "0x1022\n", f"{BRIDGE}/device": "0x1483\n"})
     return machine
 
 
@@ -63,8 +65,29 @@ def test_a_3090_without_a_driver(machine: Machine) -> None:
                 "upstream_max_width": 8,
                 "upstream_max_speed_gts": 8.0,
             },
+            "bridges": [{"address": "0000:00:03.1", "vendor": "1022", "device": "1483"}],
         }
     ]
+
+
+def test_the_bridges_above_a_card_behind_a_chipset(machine: Machine) -> None:
+    ports = "sys/devices/pci0000:00/0000:00:01.2/0000:02:00.2/0000:03:04.0"
+    ids = {"0000:00:01.2": "0x1483", "0000:02:00.2": "0x43E9", "0000:03:04.0": "0x43ea"}
+    for address, device in ids.items():
+        bridge = ports[: ports.index(address) + len(address)]
+        machine.write({f"{bridge}/vendor": "0x1022\n", f"{bridge}/device": f"{device}\n"})
+    machine.write({f"{ports}/0000:26:00.0/class": "0x030000\n"})
+    machine.link("sys/bus/pci/devices/0000:26:00.0", f"/{ports}/0000:26:00.0")
+    found = bridges_above(machine.path("sys/bus/pci/devices/0000:26:00.0"))
+    assert [(bridge.address, bridge.vendor, bridge.device) for bridge in found] == [
+        ("0000:03:04.0", "1022", "43ea"),
+        ("0000:02:00.2", "1022", "43e9"),
+        ("0000:00:01.2", "1022", "1483"),
+    ]
+
+
+def test_a_function_without_a_bridge(tmp_path: Path) -> None:
+    assert bridges_above(str(tmp_path)) == ()
 
 
 def test_two_cards_of_a_data_centre(machine: Machine) -> None:

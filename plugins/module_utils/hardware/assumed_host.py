@@ -220,6 +220,7 @@ def _gpu(number: int, spec: GpuSpec, said: Hardware) -> Facts:
             "upstream_max_width": width,
             "upstream_max_speed_gts": _LANE_GTS[generation],
         },
+        "bridges": [],
         "nvlink": _linked(spec, said),
     }
 

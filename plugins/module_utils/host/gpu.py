@@ -11,6 +11,7 @@ from typing import Any
 from ansible_collections.llmhost.core.plugins.module_utils.files import link_name, list_names, read_int, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, info
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS, GpuModel
+from ansible_collections.llmhost.core.plugins.module_utils.host.pci_path import Bridge, bridges_above
 from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink
 
 _NVIDIA = "0x10de"
@@ -21,7 +22,10 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. ``driver`` is what is bound to it now: nvidia, nouveau, vfio-pci or nothing."""
+    """One GPU. ``driver`` is what is bound to it now: nvidia, nouveau, vfio-pci or nothing.
+
+    ``bridges`` are those above it, the nearest first: they tell a slot of the processor from one of the chipset.
+    """
 
     pci_address: str
     device_id: str
@@ -31,6 +35,7 @@ class Gpu:
     pci_class: str
     numa_node: int | None
     pcie: PcieLink | None
+    bridges: tuple[Bridge, ...] = ()
 
     @classmethod
     def from_sysfs(cls, function: str) -> Gpu | None:
@@ -50,12 +55,14 @@ class Gpu:
             pci_class=pci_class,
             numa_node=node if node is not None and node >= 0 else None,
             pcie=PcieLink.from_sysfs(function),
+            bridges=bridges_above(function),
         )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plain dict that host_info returns, where the class goes by its own name."""
         facts = asdict(self)
         facts["class"] = facts.pop("pci_class")
+        facts["bridges"] = list(facts["bridges"])
         return facts
 
 
