@@ -10,6 +10,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpu_table im
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import gpu_of_facts, usable_vram
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.hardware import parse_hardware
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.machines import MACHINES, TIERS
+from ansible_collections.llmhost.core.plugins.module_utils.hardware.pci_express import generation_of
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.ram_speed import ram_speed
 from ansible_collections.llmhost.core.plugins.module_utils.plan.facts_cache import FactsCache
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import Gpu, HostFacts
@@ -23,9 +24,6 @@ _RESERVE_SHARE = 20
 _RESERVE_LEAST, _RESERVE_MOST = 768 * MIB, 4 * GIB
 # Figures that come from a measurement are rounded, so that another kernel does not change the plan by some pages.
 _GRAIN = 64 * MIB
-
-# Generation of PCI Express by its gigatransfers a second.
-_GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
 
 
 _known: FactsCache[HostFacts] = FactsCache(HostFacts.from_facts, kept=64)
@@ -71,7 +69,7 @@ def gpu_room(gpu: Gpu) -> GpuRoom:
         bandwidth_gbs=spec.bandwidth_gbs if spec else 0.0,
         capability=spec.capability if spec else (0, 0),
         link=spec.fabric if spec and (gpu.nvlink or spec.fabric == SWITCH) else "",
-        pcie_gen=_GENERATIONS.get(gpu.speed_gts, 3),
+        pcie_gen=generation_of(gpu.speed_gts) or 3,
         lanes=gpu.lanes or 16,
     )
 
