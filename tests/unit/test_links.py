@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from tests.unit import gpu_hosts as hosts
 from tests.unit.gpu_hosts import RTX_3090, RTX_4090, address, alike, card, host, nvlinks, pair, seen
 
-PROVED = Proven(True)
-FAILED = Proven(False)
+ALL = frozenset(frozenset((address(a), address(b))) for a in range(8) for b in range(a))
+PROVED = Proven(True, good=ALL)
+FAILED = Proven(True, bad=ALL)
+REFUTED = Proven(True, good=ALL, refuted=True)
 
 
 def of(facts: dict[str, Any]) -> Links:
@@ -99,6 +101,9 @@ def test_the_drivers_own_limit_of_the_generation_counts() -> None:
         (of(hosts.bridged()), UNPROVEN, {}),
         (of(hosts.bridged()), PROVED, {}),
         (of(hosts.bridged()), FAILED, {"NCCL_P2P_DISABLE": "1"}),
+        (of(hosts.bridged()), REFUTED, {"NCCL_P2P_DISABLE": "1"}),
+        # The proof of something else says nothing against NVLinks.
+        (of(hosts.bridged()), Proven(True), {}),
         (of(hosts.switched()), UNPROVEN, {}),
         (of(hosts.crossed()), UNPROVEN, {"NCCL_P2P_LEVEL": "NVL"}),
         # A grant of PCI Express counts once it is proved, and not when the proof fails.
@@ -124,13 +129,14 @@ def test_how_far_nccl_may_go(links: Links, proven: Proven, settings: dict[str, s
 def test_a_near_pair_that_failed_takes_the_farther_ones_with_it() -> None:
     ok = ("PIX", "OK")
     links = of(alike(4, {(0, 1): ok, (2, 3): ok, (0, 2): ("PHB", "OK")}))
-    bad = Proven(False, frozenset({frozenset((address(0), address(1)))}))
+    pair_01 = frozenset((address(0), address(1)))
+    bad = Proven(True, good=ALL - {pair_01}, bad=frozenset({pair_01}))
     assert environment(links, vllm(4), bad)["NCCL_P2P_DISABLE"] == "1"
     assert environment(links, vllm(4), PROVED)["NCCL_P2P_LEVEL"] == "PHB"
 
 
 def test_one_broken_bridge_of_two_leaves_no_level_that_is_safe() -> None:
-    bad = Proven(False, frozenset({frozenset((address(0), address(2)))}))
+    bad = Proven(True, bad=frozenset({frozenset((address(0), address(2)))}))
     links = of(hosts.crossed())
     assert [bad.allows(path) for path in links.paths if path.kind == "nvlink"] == [False, True]
     assert environment(links, vllm(4), bad)["NCCL_P2P_DISABLE"] == "1"
@@ -146,7 +152,8 @@ def test_llama_cpp_copies_directly_only_where_that_was_proved() -> None:
     assert "GGML_CUDA_P2P" not in environment(of(hosts.bridged()), llama(2), UNPROVEN)
     assert environment(of(hosts.bridged()), llama(2), PROVED)["GGML_CUDA_P2P"] == "1"
     assert environment(granted(), llama(2), PROVED)["GGML_CUDA_P2P"] == "1"
-    assert "GGML_CUDA_P2P" not in environment(granted(), llama(2), FAILED)
+    for proven in (FAILED, REFUTED):
+        assert "GGML_CUDA_P2P" not in environment(granted(), llama(2), proven)
     assert "GGML_CUDA_P2P" not in environment(granted(), vllm(2), PROVED)
 
 
@@ -170,6 +177,7 @@ def test_vllm_on_some_cards_sees_no_others() -> None:
     [
         (of(hosts.bridged()), vllm(2), UNPROVEN, True),
         (of(hosts.bridged()), vllm(2), FAILED, False),
+        (of(hosts.bridged()), vllm(2), REFUTED, False),
         (of(hosts.bridged()), llama(2), UNPROVEN, False),
         (of(hosts.switched()), vllm(8), UNPROVEN, True),
         (of(hosts.crossed()), vllm(4), UNPROVEN, False),
@@ -185,6 +193,21 @@ def test_vllm_on_some_cards_sees_no_others() -> None:
 )
 def test_custom_all_reduce(links: Links, use: Use, proven: Proven, on: bool) -> None:
     assert custom_all_reduce(links, use, proven) is on
+
+
+def test_what_is_proved_hangs_neither_on_the_model_nor_on_the_result() -> None:
+    links = of(alike(4, {(0, 1): ("PHB", "OK"), (2, 3): ("NV4", "OK")}, nvlinks=nvlinks(4)))
+    uses = (vllm(4), vllm(4, 2), llama(4), Use("llama_cpp", (1,)), Use("vllm", (2, 3), 2))
+    asked = [
+        made["proof"]
+        for use in uses
+        for proven in (UNPROVEN, PROVED, FAILED, REFUTED)
+        if (made := multi_gpu(links, use, proven, 580))
+    ]
+    assert len(asked) == 20
+    assert [one for one in asked if one != asked[0]] == []
+    assert asked[0]["environment"]["NCCL_P2P_LEVEL"] == "PHB"
+    assert asked[0]["gpus"] == [address(number) for number in range(4)]
 
 
 def riser(*lanes: int, joined: tuple[tuple[int, int], ...] = ()) -> Links:
@@ -235,7 +258,12 @@ def test_the_section_of_a_bridged_pair() -> None:
         "custom_all_reduce": True,
         "peers": "granted",
         "expected": [{"a": address(0), "b": address(1), "path": "nvlink", "gbs": 50.6}],
-        "proof": {"burn_in_seconds": 60, "nccl": "cu13"},
+        "proof": {
+            "gpus": [address(0), address(1)],
+            "environment": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "NCCL_SOCKET_IFNAME": "=lo"},
+            "burn_in_seconds": 60,
+            "nccl": "cu13",
+        },
     }
 
 
@@ -262,6 +290,7 @@ def test_the_split_and_its_reason(links: Links, use: Use, split: str, why: str) 
         (of(hosts.bridged()), UNPROVEN, "granted"),
         (of(hosts.bridged()), PROVED, "proved"),
         (granted(), FAILED, "failed"),
+        (granted(), REFUTED, "failed"),
         (of(alike(2, {})), UNPROVEN, "none"),
         (of(host([card(0), card(1)], [], [])), UNPROVEN, "unknown"),
         (of(host([card(0)], [], [])), UNPROVEN, "none"),

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.plan.links_card import Card
-from ansible_collections.llmhost.core.plugins.module_utils.plan.links_path import NVLINK, SWITCH, Path
+from ansible_collections.llmhost.core.plugins.module_utils.plan.links_path import NVLINK, PCIE, SWITCH, Path
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
+
+Ends = frozenset[str]
+"""The PCI addresses of a pair."""
 
 
 @dataclass(frozen=True)
 class Proven:
-    """What a proof on this host said of direct transfers. ``peers`` is None where none was made.
+    """What a proof on this host said of direct transfers; nothing where none was ``made``.
 
-    ``bad`` are pairs of PCI addresses between which a transfer hung, failed or brought wrong data.
+    ``good`` and ``bad`` are the pairs between which they brought the right data, and those where they hung, failed or
+    brought wrong data. ``refuted``: each pair was right, yet a sum over all GPUs was not.
     """
 
-    peers: bool | None = None
-    bad: frozenset[frozenset[str]] = frozenset()
+    made: bool = False
+    good: frozenset[Ends] = frozenset()
+    bad: frozenset[Ends] = frozenset()
+    refuted: bool = False
 
     def allows(self, path: Path) -> bool:
         """Whether direct transfers on that way are to be used.
@@ -27,11 +34,14 @@ class Proven:
         NVLinks are until they fail; PCI Express only after a proof, because a driver's grant has been seen to hang
         and to bring wrong data.
         """
-        if frozenset((path.a.pci_address, path.b.pci_address)) in self.bad:
+        if self.refuted or path.ends in self.bad:
             return False
-        if path.kind in (NVLINK, SWITCH):
-            return self.peers is not False or bool(self.bad)
-        return path.granted is True and self.peers is True
+        return path.kind in (NVLINK, SWITCH) or (path.kind == PCIE and path.ends in self.good)
+
+    @classmethod
+    def of_grants(cls, paths: Iterable[Path]) -> Proven:
+        """Return what a proof says at best: all is right that the driver grants."""
+        return cls(True, frozenset(path.ends for path in paths if path.granted))
 
 
 UNPROVEN = Proven()
@@ -83,7 +93,7 @@ class Links:
         return tuple(path for path in self.paths if path.a.number in numbers and path.b.number in numbers)
 
 
-def _pairs(nvidia: Record) -> dict[frozenset[str], Record]:
+def _pairs(nvidia: Record) -> dict[Ends, Record]:
     """Return what the driver says of each pair, by PCI addresses: its own numbers need not be the bus's."""
     address = {
         record.integer(gpu, "index", -1): record.text(gpu, "pci_address") for gpu in record.sections(nvidia, "gpus")

@@ -106,7 +106,7 @@ def _check_sockets(links: Links) -> Iterator[Finding]:
 def _check_peers(links: Links, proven: Proven) -> Iterator[Finding]:
     """Direct transfers over PCI Express: granted is not proved, and some settings are known to break them."""
     granted = [path for path in links.paths if path.kind == PCIE]
-    if not granted or proven.peers is not None:
+    if not granted or proven.made:
         return
     message = f"The driver grants direct transfers over PCI Express between {_pairs(granted)}. A grant is no proof."
     yield info("gpus.peers_unproven", message, "They stay off until multi_gpu has moved data that way and compared it.")

@@ -70,6 +70,11 @@ class Path:
         )
 
     @property
+    def ends(self) -> frozenset[str]:
+        """The PCI addresses of both cards."""
+        return frozenset((self.a.pci_address, self.b.pci_address))
+
+    @property
     def kind(self) -> str:
         """What carries a transfer, as far as the driver tells. Unknown grants count as refused on PCI Express."""
         if self.granted is not False and self.nvlinks:

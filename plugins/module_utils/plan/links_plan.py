@@ -12,6 +12,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.links_split impo
     custom_all_reduce,
     environment,
     order_of,
+    proof_environment,
     tensor_limit,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP
@@ -26,7 +27,6 @@ def multi_gpu(links: Links, use: Use, proven: Proven, driver_branch: int) -> dic
     if not links.cards:
         return None
     order = order_of(links, use.gpus or tuple(card.number for card in links.cards), use.tensor)
-    several = len(links.cards) > 1
     return {
         "order": [links.cards[number].pci_address for number in order],
         "split": use.split,
@@ -38,19 +38,24 @@ def multi_gpu(links: Links, use: Use, proven: Proven, driver_branch: int) -> dic
             {"a": path.a.pci_address, "b": path.b.pci_address, "path": path.kind, "gbs": path.gbs}
             for path in links.paths
         ],
-        "proof": {"burn_in_seconds": BURN_IN_SECONDS, "nccl": _nccl(driver_branch) if several else None},
+        "proof": {
+            "gpus": [card.pci_address for card in links.cards],
+            "environment": proof_environment(links),
+            "burn_in_seconds": BURN_IN_SECONDS,
+            "nccl": _nccl(driver_branch) if len(links.cards) > 1 else None,
+        },
     }
 
 
 def _peers(links: Links, proven: Proven) -> str:
     """Return in a word what is known of direct transfers."""
-    if proven.peers is not None:
-        return "proved" if proven.peers else "failed"
+    if proven.bad or proven.refuted:
+        return "failed"
+    if proven.good:
+        return "proved"
     if links.paths and not links.driver_tells:
         return "unknown"
-    if all(path.kind == HOST for path in links.paths):
-        return "none"
-    return "granted"
+    return "none" if all(path.kind == HOST for path in links.paths) else "granted"
 
 
 def _why(links: Links, use: Use) -> str:

@@ -73,20 +73,21 @@ def order_of(links: Links, numbers: tuple[int, ...], block: int) -> tuple[int, .
 
 def environment(links: Links, use: Use, proven: Proven) -> dict[str, str]:
     """Return the variables that make NCCL and the engine take only the ways that may be taken."""
-    found = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    if len(links.cards) < 2:
-        return found
+    used = links.among(use.gpus) if len(use.gpus) > 1 else links.paths
+    found = _common(used, proven)
     numbers = tuple(card.number for card in links.cards)
     order = order_of(links, use.gpus, use.tensor)
     if use.engine == VLLM and order and order != numbers:
         found["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order))
-    # The ranks are all on this host: their sockets need not listen on its networks.
-    found["NCCL_SOCKET_IFNAME"] = "=lo"
-    used = links.among(use.gpus) if len(use.gpus) > 1 else links.paths
-    found.update(_nccl_peers(used, proven))
-    if use.engine == LLAMA_CPP and proven.peers is True and used and all(proven.allows(path) for path in used):
+    direct = bool(used) and all(path.ends in proven.good and proven.allows(path) for path in used)
+    if use.engine == LLAMA_CPP and direct:
         found["GGML_CUDA_P2P"] = "1"
     return found
+
+
+def proof_environment(links: Links) -> dict[str, str]:
+    """Return the variables that NCCL is proved with: those of a host on which all that is granted is right."""
+    return _common(links.paths, Proven.of_grants(links.paths))
 
 
 def custom_all_reduce(links: Links, use: Use, proven: Proven) -> bool:
@@ -97,6 +98,15 @@ def custom_all_reduce(links: Links, use: Use, proven: Proven) -> bool:
     paths = [path for group in groups for path in links.among(group)]
     meshed = all(path.kind in (NVLINK, SWITCH) for path in paths)
     return bool(paths) and all(proven.allows(path) for path in paths) and (meshed or use.tensor == 2)
+
+
+def _common(paths: tuple[Path, ...], proven: Proven) -> dict[str, str]:
+    found = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    if paths:
+        # The ranks are all on this host: their sockets need not listen on its networks.
+        found["NCCL_SOCKET_IFNAME"] = "=lo"
+        found.update(_nccl_peers(paths, proven))
+    return found
 
 
 def _nccl_peers(paths: tuple[Path, ...], proven: Proven) -> dict[str, str]:
