@@ -34,14 +34,18 @@ def host_facts(facts: Mapping[str, Any]) -> HostFacts:
     return _known(facts)
 
 
-def room_of_host(host: HostFacts, swap_budget: int, ram_bandwidth: int = 0) -> Room:
-    """Return the room of a host; ``swap_budget`` is the swap that may stand in for RAM that is not there."""
+def room_of_host(host: HostFacts, swap_budget: int, ram_bandwidth: int = 0, tensor_ranks: int = 0) -> Room:
+    """Return the room of a host; ``swap_budget`` is the swap that may stand in for RAM that is not there.
+
+    ``tensor_ranks``: over how many GPUs tensor parallel may go, 0 for all.
+    """
     return Room(
         gpus=tuple(gpu_room(gpu) for gpu in host.gpus),
         ram_bytes=usable_ram(host.memory_bytes),
         swap_bytes=swap_budget,
         machine_ram_bytes=host.machine_memory_bytes,
         ram_bandwidth=ram_bandwidth,
+        tensor_ranks=tensor_ranks,
     )
 
 

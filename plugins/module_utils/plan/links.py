@@ -93,6 +93,9 @@ class Links:
         return tuple(path for path in self.paths if path.a.number in numbers and path.b.number in numbers)
 
 
+NO_LINKS = Links()
+
+
 def _pairs(nvidia: Record) -> dict[Ends, Record]:
     """Return what the driver says of each pair, by PCI addresses: its own numbers need not be the bus's."""
     address = {

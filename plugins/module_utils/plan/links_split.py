@@ -62,10 +62,11 @@ def order_of(links: Links, numbers: tuple[int, ...], block: int) -> tuple[int, .
 
     vLLM's ranks of tensor parallel are consecutive. Blocks of one leave the order of the bus.
     """
+    speed = {frozenset((path.a.number, path.b.number)): path.gbs for path in links.among(numbers)}
     left, ordered = sorted(numbers), list[int]()
     while left:
         group = ordered[len(ordered) // block * block :]
-        best = max(left, key=lambda number: (sum(_joined(links, number, other) for other in group), -number))
+        best = max(left, key=lambda number: (sum(speed[frozenset((number, other))] for other in group), -number))
         ordered.append(best)
         left.remove(best)
     return tuple(ordered)
@@ -130,10 +131,6 @@ def _nccl_level(path: Path) -> str:
 def _is_fast(path: Path) -> bool:
     """Whether tensor parallel may use that way; one that nobody measures is believed to be usual."""
     return not path.gbs or path.gbs >= LEAST_TENSOR_GBS
-
-
-def _joined(links: Links, one: int, other: int) -> float:
-    return sum(path.gbs for path in links.among((one, other)))
 
 
 def _blocks(order: tuple[int, ...], size: int) -> Iterable[tuple[int, ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_schema import DRIVER
+from ansible_collections.llmhost.core.plugins.module_utils.plan.links_schema import MULTI_GPU
 from ansible_collections.llmhost.core.plugins.module_utils.plan.schema_field import Field, Section
 
 _NONE = type(None)
@@ -163,7 +164,7 @@ PLAN: Section = {
     ),
     "driver": DRIVER,
     "cuda": Field((dict, _NONE), "The CUDA toolkit; None where nothing is compiled for GPUs."),
-    "multi_gpu": Field((dict, _NONE), "How the GPUs work together, and what is to be proved of them; None without."),
+    "multi_gpu": MULTI_GPU,
     "doubts": Field((list,), "What is not known of this model: then the figures are upper bounds."),
     "disks": Field(
         (list,),

@@ -10,6 +10,7 @@ from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.finding import LEVELS
 from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_table import disk_lines
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_table import driver_rows
+from ansible_collections.llmhost.core.plugins.module_utils.plan.links_table import link_rows
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
@@ -57,6 +58,7 @@ def plan_table(plan: Record, host: Record | None = None, what_if: bool = False) 
         ("model", list(_model(record.section(plan, "model")))),
         ("serving", list(_serving(plan))),
         ("memory", list(_memory(plan))),
+        ("links", list(link_rows(record.section(plan, "multi_gpu")))),
         ("instead", list(_alternatives(plan))),
         ("storage", list(_storage(record.section(plan, "storage")))),
         ("swap", list(_swap(plan))),

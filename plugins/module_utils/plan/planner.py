@@ -39,6 +39,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.host_room import
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent, read_intent
 from ansible_collections.llmhost.core.plugins.module_utils.plan.sized_model import sized_model
 from ansible_collections.llmhost.core.plugins.module_utils.plan.storage_plan import StoragePlan
+from ansible_collections.llmhost.core.plugins.module_utils.plan.together import ON_CPU, Together
 from ansible_collections.llmhost.core.plugins.module_utils.service.egress import without_credentials
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import advice
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem
@@ -83,8 +84,9 @@ def plan(
     findings += _inherited(host)
     driver = plan_driver(host, facts, intent, accelerator, declared, boot_id)
     skipped = {"nvidia_driver": driver.why_skipped, **_skipped(accelerator, declared)}
+    together = ON_CPU if accelerator == "cpu" else Together.from_facts(host, None, declared)
     ground = Ground(
-        intent, accelerator, (*findings, *driver.findings), declared, driver.section, tuple(skipped.items())
+        intent, accelerator, (*findings, *driver.findings), declared, driver.section, tuple(skipped.items()), together
     )
     if model is None:
         return _without_model(facts, ground)
@@ -113,7 +115,8 @@ def _with_model(
     # The place decides whether it can hold swap, and swap how large the place must be: first look without swap.
     rough = storage_plan.plan_storage(host, intent, storage_plan.need_bytes(model.total_bytes, 0))
     swap_file = swap_path(rough.path, rough.filesystem)
-    room = room_of_host(host, swap_plan.budget(host, intent, rough.filesystem, swap_file), ram_bandwidth)
+    budget = swap_plan.budget(host, intent, rough.filesystem, swap_file)
+    room = room_of_host(host, budget, ram_bandwidth, ground.together.tensor_ranks)
     want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
     fit = solve(sized.sizes, engine, room, want)
     better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, Catalogue()))
@@ -131,6 +134,7 @@ def _with_model(
     storage = storage_plan.plan_storage(host, intent, need)
     findings = [
         *ground.findings,
+        *ground.together.findings(intent.requirements, engine),
         *fit_findings.check_model(sized, intent, engine, accelerator),
         *fit_findings.check_fit(host, sized, intent, fit, swap, better),
         *swap.findings,
@@ -139,17 +143,20 @@ def _with_model(
         *_inherited(model_facts),
     ]
     model_path = f"{storage.path}/models/{_snapshot(model)}"
+    joint = ground.together.section(fit)
+    direct = joint is not None and joint["custom_all_reduce"]
     return {
         **_frame(ground, fit.verdict, findings),
         "engine": engine,
-        "steps": ground.steps(swap=swap.why_skipped(host)),
+        "steps": ground.steps(swap=swap.why_skipped(host), multi_gpu=ground.together.absent),
+        "multi_gpu": joint,
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
         **fit_sections.sections(host, sized, room, fit, loading, better),
         "disks": disk_list.disk_list(host, intent, storage, need),
         "storage": storage.as_dict(need),
         "swap": swap.as_dict(swap_path(storage.path, storage.filesystem), storage.ephemeral),
         "cache": _cache(storage, intent, model_path),
-        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path),
+        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path, direct),
         "acceptance": {"tokens_per_second": _promised_speed(intent, accelerator), "chat": model.chat_template},
         "egress": _egress(intent),
     }
@@ -158,11 +165,13 @@ def _with_model(
 def _without_model(host: HostFacts, ground: Ground) -> dict[str, Any]:
     intent = ground.intent
     sections = ("model", *fit_sections.NAMES, "storage", "swap", "cache", "runtime", "acceptance")
+    engine = choose_engine(intent.engine, GGUF, ground.accelerator == "nvidia")
+    findings = [*ground.findings, *ground.together.findings(intent.requirements, engine)]
     return {
-        **_frame(ground, UNKNOWN, ground.findings),
+        **_frame(ground, UNKNOWN, findings),
         **dict.fromkeys(sections),
-        "engine": choose_engine(intent.engine, GGUF, ground.accelerator == "nvidia"),
-        "steps": ground.steps(),
+        "engine": engine,
+        "steps": ground.steps(multi_gpu=ground.together.absent),
         "parallel": intent.parallel or 1,
         "alternatives": [],
         "doubts": [],

@@ -66,11 +66,17 @@ def threads(host: HostFacts) -> int:
 
 
 def arguments(
-    host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit, loading: HostMemory, model_path: str
+    host: HostFacts,
+    sized: SizedModel,
+    intent: Intent,
+    fit: Fit,
+    loading: HostMemory,
+    model_path: str,
+    custom_all_reduce: bool = True,
 ) -> list[str]:
     """Return everything after the server's name, but for the key file that the unit adds."""
     if fit.engine == VLLM:
-        return _vllm_arguments(sized, intent, fit, model_path)
+        return _vllm_arguments(sized, intent, fit, model_path, custom_all_reduce)
     count = str(threads(host))
     options = {
         "--model": model_path,
@@ -112,7 +118,7 @@ def _gpu_options(host: HostFacts, fit: Fit) -> dict[str, str]:
     return options
 
 
-def _vllm_arguments(sized: SizedModel, intent: Intent, fit: Fit, model_path: str) -> list[str]:
+def _vllm_arguments(sized: SizedModel, intent: Intent, fit: Fit, model_path: str, custom_all_reduce: bool) -> list[str]:
     """Return the arguments of ``vllm serve``; the model is the directory of its files."""
     options = {
         "--model": str(PurePosixPath(model_path).parent),
@@ -130,7 +136,9 @@ def _vllm_arguments(sized: SizedModel, intent: Intent, fit: Fit, model_path: str
         options["--kv-cache-dtype"] = "fp8"
     if fit.cpu_offload_bytes:
         options["--cpu-offload-gb"] = str(fit.cpu_offload_bytes // GIB)
-    return [part for option in options.items() for part in option]
+    # Its own sums over ranks write into the memory of other GPUs, and trust the driver's word that they may.
+    switches = ["--disable-custom-all-reduce"] if fit.tensor_parallel > 1 and not custom_all_reduce else []
+    return [part for option in options.items() for part in option] + switches
 
 
 def memory_max(fit: Fit) -> int | None:
@@ -139,9 +147,15 @@ def memory_max(fit: Fit) -> int | None:
 
 
 def runtime_dict(
-    host: HostFacts, sized: SizedModel, intent: Intent, fit: Fit, loading: HostMemory, model_path: str
+    host: HostFacts,
+    sized: SizedModel,
+    intent: Intent,
+    fit: Fit,
+    loading: HostMemory,
+    model_path: str,
+    custom_all_reduce: bool = True,
 ) -> dict[str, Any]:
-    """Return the plan's ``runtime``."""
+    """Return the plan's ``runtime``; ``custom_all_reduce``: whether vLLM may sum over GPUs by its own kernels."""
     on_vllm = fit.engine == VLLM
     cmake = {} if on_vllm else cmake_options(host, intent.cpu_level)
     return {
@@ -154,7 +168,7 @@ def runtime_dict(
         "port": intent.listen_port,
         "served_name": served_name(sized.facts),
         "threads": threads(host),
-        "arguments": arguments(host, sized, intent, fit, loading, model_path),
+        "arguments": arguments(host, sized, intent, fit, loading, model_path, custom_all_reduce),
         "memory_max_bytes": memory_max(fit),
         "memory_swap_max_bytes": service_swap(fit, intent),
     }

@@ -24,13 +24,17 @@ class GpuRoom(NamedTuple):
 
 @dataclass(frozen=True)
 class Room:
-    """A host. ``ram_bytes`` is what is left of RAM for the runtime; the order of ``gpus`` is the host's own."""
+    """A host. ``ram_bytes`` is what is left of RAM for the runtime; the order of ``gpus`` is the host's own.
+
+    ``tensor_ranks``: over how many GPUs tensor parallel may go, for the ways between them; 0 for all.
+    """
 
     gpus: tuple[GpuRoom, ...]
     ram_bytes: int
     swap_bytes: int = 0
     machine_ram_bytes: int = 0
     ram_bandwidth: int = 0  # bytes a second, 0 where it is not known
+    tensor_ranks: int = 0
 
     @property
     def ram_and_swap_bytes(self) -> int:

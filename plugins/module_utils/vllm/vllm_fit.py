@@ -2,8 +2,9 @@
 
 What is tried, in this order (the first that comes up with the wanted context and parallelism is taken):
 
-1. tensor parallel over as many GPUs as the model's heads can be divided by, because it divides the bytes that each GPU
-   reads for a token; then pipeline parallel over the rest; then fewer GPUs;
+1. tensor parallel over as many GPUs as the model's heads can be divided by and the ways between them are fast enough
+   for, because it divides the bytes that each GPU reads for a token; then pipeline parallel over the rest; then fewer
+   GPUs;
 2. each of them with vLLM's own share of the memory, then with room for 16 requests at once instead of its hundreds,
    then with all of the memory that is free, up to 95 %; ``auto``: with the longest context, at least ``GOOD_CONTEXT``;
 3. fp8 cells, on GPUs that compute with them, unless the user named a type;
@@ -107,7 +108,7 @@ class VllmModel:
 
 def fit_vllm(model: VllmModel, room: Room, want: Want) -> Fit:
     """Return the best settings for that model on that host, which has GPUs."""
-    key = (room.gpus, want)
+    key = (room.gpus, room.tensor_ranks, want)
     fit = model.fits.get(key)
     if fit is None:
         fit = model.fits[key] = _Search(model, room, want).answer()
@@ -150,7 +151,7 @@ class _Search:
         """Return the ways to use the GPUs, from all of them down to one; of each number, tensor parallel first."""
         any_way = False
         for count in range(len(self.room.gpus), 0, -1):
-            for tensor in range(count, 0, -1):
+            for tensor in range(min(count, self.room.tensor_ranks or count), 0, -1):
                 if count % tensor == 0 and not check_parallel(self.model.shape, tensor, count // tensor, False):
                     any_way = True
                     yield Layout(self.target, tensor, count // tensor)
