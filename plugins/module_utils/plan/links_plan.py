@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ansible_collections.llmhost.core.plugins.module_utils.plan.links import Links, Proven
+from ansible_collections.llmhost.core.plugins.module_utils.plan.links import Ends, Links, Proven
 from ansible_collections.llmhost.core.plugins.module_utils.plan.links_path import HOST
 from ansible_collections.llmhost.core.plugins.module_utils.plan.links_split import (
     LEAST_TENSOR_GBS,
@@ -34,10 +35,7 @@ def multi_gpu(links: Links, use: Use, proven: Proven, driver_branch: int) -> dic
         "environment": environment(links, use, proven),
         "custom_all_reduce": custom_all_reduce(links, use, proven),
         "peers": _peers(links, proven),
-        "expected": [
-            {"a": path.a.pci_address, "b": path.b.pci_address, "path": path.kind, "gbs": path.gbs}
-            for path in links.paths
-        ],
+        "expected": expected(links, proven.bad),
         "proof": {
             "gpus": [card.pci_address for card in links.cards],
             "environment": proof_environment(links),
@@ -45,6 +43,12 @@ def multi_gpu(links: Links, use: Use, proven: Proven, driver_branch: int) -> dic
             "nccl": _nccl(driver_branch) if len(links.cards) > 1 else None,
         },
     }
+
+
+def expected(links: Links, bad: frozenset[Ends]) -> list[dict[str, Any]]:
+    """Return what each pair should reach; ``bad`` ones go through RAM, whatever the driver grants."""
+    ways = [replace(path, granted=False) if path.ends in bad else path for path in links.paths]
+    return [{"a": way.a.pci_address, "b": way.b.pci_address, "path": way.kind, "gbs": way.gbs} for way in ways]
 
 
 def _peers(links: Links, proven: Proven) -> str:
