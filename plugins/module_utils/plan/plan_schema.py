@@ -248,6 +248,7 @@ PLAN: Section = {
         "served_name": Field((str,), "The model's name in the API."),
         "threads": Field((int,), "Threads that compute: physical cores."),
         "arguments": Field((list,), "Everything after the server's name, but for the key file."),
+        "environment": Field((dict,), "Environment of the server, beside what systemd gives it."),
         "memory_max_bytes": Field((int, _NONE), "Bound of the service's RAM."),
         "memory_swap_max_bytes": Field((int, _NONE), "How much of it may be swapped out; None for any amount."),
     },

@@ -6,13 +6,16 @@ import functools
 import hashlib
 import ipaddress
 import json
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, warning
 from ansible_collections.llmhost.core.plugins.module_utils.llama_cpp.llama_model import MICRO_BATCH
 from ansible_collections.llmhost.core.plugins.module_utils.model.model_facts import ModelFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import cmake_options
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cuda_plan import NO_CUDA, CudaPlan
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts, Listener
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent
 from ansible_collections.llmhost.core.plugins.module_utils.plan.sized_model import SizedModel
@@ -36,22 +39,26 @@ _PROMPT_CACHE_MOST, _PROMPT_CACHE_STEP = 8192 * MIB, 256 * MIB
 _CHECKPOINTS = 32
 
 
-def archive_name(host: HostFacts, cmake: dict[str, str]) -> str:
+def archive_name(host: HostFacts, cmake: dict[str, str], cuda: CudaPlan = NO_CUDA) -> str:
     """Return the name of the built archive: same name, same content."""
-    return _archive_name(host.codename, host.machine, tuple(cmake.items()))
+    return _archive_name(host.codename, host.machine, tuple(cmake.items()), cuda.kind, cuda.identity)
 
 
 @functools.lru_cache(maxsize=256)
-def _archive_name(codename: str, machine: str, cmake: tuple[tuple[str, str], ...]) -> str:
-    key = {
+def _archive_name(
+    codename: str, machine: str, cmake: tuple[tuple[str, str], ...], kind: str, cuda: tuple[str, ...]
+) -> str:
+    key: dict[str, Any] = {
         "version": VERSION,
         "sha256": SDIST_SHA256,
         "codename": codename,
         "architecture": machine,
         "cmake": dict(cmake),
     }
+    if cuda:
+        key["cuda"] = cuda
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return f"{PROVIDER}-{VERSION}-{codename}-{machine}-cpu-{digest[:12]}"
+    return f"{PROVIDER}-{VERSION}-{codename}-{machine}-{kind}-{digest[:12]}"
 
 
 def served_name(model: ModelFacts) -> str:
@@ -146,6 +153,17 @@ def memory_max(fit: Fit) -> int | None:
     return None if fit.verdict == DOES_NOT_FIT else fit.ram_usable_bytes
 
 
+def build_options(host: HostFacts, level: str, cuda: CudaPlan = NO_CUDA) -> dict[str, str]:
+    """Return the CMake options of llama.cpp for the CPU and the GPUs of a host."""
+    return dict(sorted({**cmake_options(host, level), **cuda.cmake_options()}.items()))
+
+
+def environment(fit: Fit, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the service; ``wanted`` is what the links between the GPUs ask for."""
+    # The plan counts GPUs by their addresses; CUDA, unless told, puts the fastest first.
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **wanted} if fit.gpus else {}
+
+
 def runtime_dict(
     host: HostFacts,
     sized: SizedModel,
@@ -153,22 +171,25 @@ def runtime_dict(
     fit: Fit,
     loading: HostMemory,
     model_path: str,
+    cuda: CudaPlan = NO_CUDA,
+    links_environment: Mapping[str, str] = MappingProxyType({}),
     custom_all_reduce: bool = True,
 ) -> dict[str, Any]:
     """Return the plan's ``runtime``; ``custom_all_reduce``: whether vLLM may sum over GPUs by its own kernels."""
     on_vllm = fit.engine == VLLM
-    cmake = {} if on_vllm else cmake_options(host, intent.cpu_level)
+    cmake = {} if on_vllm else build_options(host, intent.cpu_level, cuda)
     return {
         "provider": fit.engine,
         "version": VLLM_VERSION if on_vllm else VERSION,
         "cmake": cmake,
-        "archive": "" if on_vllm else archive_name(host, cmake),
+        "archive": "" if on_vllm else archive_name(host, cmake, cuda),
         "user": USER,
         "host": intent.listen_host,
         "port": intent.listen_port,
         "served_name": served_name(sized.facts),
         "threads": threads(host),
         "arguments": arguments(host, sized, intent, fit, loading, model_path, custom_all_reduce),
+        "environment": environment(fit, links_environment),
         "memory_max_bytes": memory_max(fit),
         "memory_swap_max_bytes": service_swap(fit, intent),
     }
