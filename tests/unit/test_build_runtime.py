@@ -16,6 +16,10 @@ from ansible_collections.llmhost.core.plugins.module_utils.service.runtime_store
 
 FILES = Path(__file__).parents[2] / "roles/inference/files/llama_cpp"
 ARCHIVE = "llama_cpp-1.0-jammy-x86_64-cpu-0123456789ab"
+# Makes what is named after -o, with what it was told to do in it.
+COMPILER = """
+told="$*"; while [ "$1" != -o ]; do shift; done; { echo "$told"; cat "$3"; } > "$2"
+"""
 
 TOOLS = {
     "cmake": 'echo "$@" > "$0.arguments"',
@@ -42,6 +46,7 @@ def load(name: str, path: Path) -> ModuleType:
     return module
 
 
+cuda_toolkit: Any = load("cuda_toolkit", FILES / "cuda_toolkit.py")
 build: Any = load("build_runtime", FILES / "build_runtime.py")
 
 
@@ -171,6 +176,97 @@ def test_only_regular_files_of_the_wanted_folder_are_unpacked(tmp_path: Path) ->
     assert [str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()] == [
         "a/b.c"
     ]
+
+
+@pytest.fixture
+def cuda_parts(tmp_path: Path) -> tuple[Path, Path]:
+    """A compiler and libraries as wheels lay them out, small."""
+    compiler, libraries = tmp_path / "13.0-compiler", tmp_path / "13.0"
+    for part, names in (
+        (compiler, ("bin/nvcc", "nvvm/bin/cicc", "include/crt/a.h", "include/both.h", "lib/libcudart.so.13")),
+        (libraries, ("include/cublas_v2.h", "include/both.h", "lib/libcudart.so.13", "lib/libcublas.so.13")),
+    ):
+        for name in names:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_text(f"{part.name} {name}")
+    (compiler / "bin/nvcc").write_text("#!/bin/sh\necho 'nvcc: NVIDIA'\necho 'Build cuda_13.0'\n")
+    (compiler / "bin/nvcc").chmod(0o755)
+    return compiler, libraries
+
+
+def test_a_toolkit_is_made_of_its_parts(cuda_parts: tuple[Path, Path], tmp_path: Path) -> None:
+    tree = tmp_path / "tree/cuda"
+    tree.parent.mkdir()
+    for _again in range(2):
+        assert cuda_toolkit.merged(*cuda_parts, tree) == tree
+    found = {str(path.relative_to(tree)): path.read_text() for path in tree.rglob("*") if path.is_file()}
+    assert found["include/cublas_v2.h"] == "13.0 include/cublas_v2.h"
+    assert found["include/crt/a.h"] == "13.0-compiler include/crt/a.h"
+    assert found["lib/libcublas.so"] == found["lib/libcublas.so.13"] == "13.0 lib/libcublas.so.13"
+    assert (tree / "lib64/libcudart.so").read_text() == (tree / "lib/libcudart.so.13").read_text()
+    assert (tree / "bin/nvcc").stat().st_mode & 0o111
+    assert cuda_toolkit.version(tree) == "Build cuda_13.0"
+
+
+def test_a_whole_toolkit_is_used_as_it_is(cuda_parts: tuple[Path, Path], tmp_path: Path) -> None:
+    (cuda_parts[0] / "lib64").symlink_to("lib")
+    assert cuda_toolkit.merged(*cuda_parts, tmp_path / "tree") == cuda_parts[0]
+    assert not (tmp_path / "tree").exists()
+
+
+def test_the_driver_has_a_stand_in_with_what_the_sources_call(
+    cuda_parts: tuple[Path, Path], work: Path, tmp_path: Path
+) -> None:
+    tool(tmp_path, "cc", COMPILER)
+    sources = work / ARCHIVE / "src"
+    (sources / "a.cu").write_text("CU_CHECK(cuMemCreate(&handle, size, &prop, 0)); cudaFree(p); x.curve(1);")
+    (sources / "b.cuh").write_text("cuGetErrorString (e, &s); cuMemCreate(a)")
+    (sources / "c.cpp").write_text("cuNever()")
+    toolkit = cuda_toolkit.merged(*cuda_parts, tmp_path / "tree")
+    for _again in range(2):
+        place = cuda_toolkit.stand_in(toolkit, sources, tmp_path / "driver")
+    made = (place / "libcuda.so.1").read_text().splitlines()
+    assert "-Wl,-soname,libcuda.so.1" in made[0]
+    assert [line.split()[1] for line in made[1:]] == ["cuGetErrorString(void)", "cuMemCreate(void)"]
+    assert (toolkit / "lib64/stubs/libcuda.so").exists()
+
+
+def test_the_stand_in_of_nvidia_is_taken_where_it_is(cuda_parts: tuple[Path, Path], work: Path, tmp_path: Path) -> None:
+    tool(tmp_path, "cc", "exit 1")
+    toolkit = cuda_toolkit.merged(*cuda_parts, tmp_path / "tree")
+    (toolkit / "lib/stubs").mkdir()
+    (toolkit / "lib/stubs/libcuda.so").write_text("of NVIDIA")
+    place = cuda_toolkit.stand_in(toolkit, work, tmp_path / "driver")
+    assert (place / "libcuda.so.1").read_text() == "of NVIDIA"
+
+
+def test_a_build_with_cuda_finds_its_toolkit_and_starts_without_a_driver(
+    cuda_parts: tuple[Path, Path], work: Path, tmp_path: Path
+) -> None:
+    tool(tmp_path, "cc", COMPILER)
+    (work / ARCHIVE / "src/ggml/src/ggml-cuda").mkdir(parents=True)
+    server = r'[ -e "$LD_LIBRARY_PATH/libcuda.so.1" ]'
+    tool(tmp_path, "ninja", TOOLS["ninja"].replace("echo started", server))
+    recipe = build.Recipe.from_dict(
+        {"archive": ARCHIVE, "version": "1.0", "sha256": "0" * 64, "cmake": {}, "cuda": list(map(str, cuda_parts))}
+    )
+    package = Path(str(make(recipe, work)["package"]))
+    told = (tmp_path / "tools/cmake.arguments").read_text()
+    tree = work / ARCHIVE / "cuda"
+    assert f"-DCUDAToolkit_ROOT={tree} -DCMAKE_CUDA_COMPILER={tree}/bin/nvcc" in told
+    assert "-Xcompiler=-ffile-prefix-map=" in told
+    with tarfile.open(package) as tar:
+        manifest = tar.extractfile(f"{ARCHIVE}/manifest.json")
+        assert manifest is not None
+        assert json.load(manifest)["cuda"] == "Build cuda_13.0"
+
+
+def test_a_toolkit_that_is_not_there_says_what_to_do(work: Path, tmp_path: Path) -> None:
+    (work / ARCHIVE / "src/ggml/src/ggml-cuda").mkdir(parents=True)
+    recipe = build.Recipe(ARCHIVE, "1.0", "0" * 64, {}, (tmp_path / "none-compiler", tmp_path / "none"))
+    with pytest.raises(build.BuildError, match="none-compiler") as failure:
+        make(recipe, work)
+    assert "role cuda" in failure.value.remedy
 
 
 def test_the_stand_in_hands_pip_the_metadata_of_the_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

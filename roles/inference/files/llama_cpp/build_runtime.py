@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cuda_toolkit
+
 HERE = Path(__file__).resolve().parent
 PROGRAMS = ("llama-server", "llama-bench", "llama-fit-params")
 
@@ -44,18 +46,23 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to build: the archive's name, the source and its checksum, the flags of the plan."""
+    """What to build: the archive's name, the source and its checksum, the flags of the plan.
+
+    ``cuda`` are the directories of CUDA's compiler and libraries; none for a build without CUDA.
+    """
 
     archive: str
     version: str
     sha256: str
     cmake: dict[str, str]
+    cuda: tuple[Path, ...] = ()
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """Read the recipe that the role wrote."""
         flags = {str(name): str(value) for name, value in data["cmake"].items()}
-        return cls(data["archive"], data["version"], data["sha256"], flags)
+        cuda = tuple(Path(path) for path in data.get("cuda", ()))
+        return cls(data["archive"], data["version"], data["sha256"], flags, cuda)
 
     @property
     def requirement(self) -> str:
@@ -94,6 +101,7 @@ class Builder:
         self.reporter = reporter
         self.package = work / f"{recipe.archive}.tar.gz"
         self._tree = work / recipe.archive
+        self._cuda: Path | None = None
 
     def run(self) -> dict[str, Any]:
         """Build unless it is done; return what was made."""
@@ -150,8 +158,22 @@ class Builder:
         # The tree's own path must not enter the programs, or two builds of the same sources would differ.
         prefix_map = f"-ffile-prefix-map={self._tree}=."
         flags += [f"-DCMAKE_C_FLAGS={prefix_map}", f"-DCMAKE_CXX_FLAGS={prefix_map}"]
+        self._cuda = self._toolkit() if self.recipe.cuda else None
+        if self._cuda:
+            flags += cuda_toolkit.cmake_flags(self._cuda, prefix_map)
         command = ["cmake", "-G", "Ninja", "-S", str(self._tree / "src"), "-B", str(self._tree / "build"), *flags]
         self._call(command, "configuring the build", "The lines above name what cmake misses.", plain_environment())
+
+    def _toolkit(self) -> Path:
+        try:
+            toolkit = cuda_toolkit.merged(*self.recipe.cuda, self._tree / "cuda")
+            cuda_toolkit.stand_in(toolkit, self._tree / "src/ggml/src/ggml-cuda", self._tree / "driver")
+        except (OSError, subprocess.CalledProcessError) as failure:
+            where = ", ".join(map(str, self.recipe.cuda))
+            raise BuildError(
+                f"no CUDA toolkit can be made of {where}: {failure}", "Run the role cuda again."
+            ) from failure
+        return toolkit
 
     def _compile(self) -> None:
         command = ["ninja", "-C", str(self._tree / "build"), f"-j{compilers()}", *PROGRAMS]
@@ -177,10 +199,13 @@ class Builder:
         programs = {name: self._tree / "build/bin" / name for name in PROGRAMS}
         for path in programs.values():
             self._call(["strip", str(path)], "stripping the programs", "Install binutils.")
-        # Also proves that this processor has all that the flags promise.
-        self._call([str(programs["llama-server"]), "--version"], "starting the server", "Check the plan's cmake flags.")
+        # Also proves that this processor has all that the flags promise, and that the libraries of CUDA are found.
+        # Builds run where no GPU is to be seen, so the driver has a stand-in.
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(self._tree / "driver")} if self._cuda else None
+        start = [str(programs["llama-server"]), "--version"]
+        self._call(start, "starting the server", "Check the plan's cmake flags.", environment)
         files = {f"bin/{name}": path.read_bytes() for name, path in programs.items()}
-        write_package(self.package, self.recipe.archive, manifest(self.recipe, files), files)
+        write_package(self.package, self.recipe.archive, manifest(self.recipe, files, self._cuda), files)
 
     def _call(self, command: list[str], deed: str, remedy: str, environment: dict[str, str] | None = None) -> None:
         done = subprocess.run(command, env=environment, check=False)
@@ -188,7 +213,7 @@ class Builder:
             raise BuildError(f"{deed} failed (exit status {done.returncode})", remedy)
 
 
-def manifest(recipe: Recipe, files: dict[str, bytes]) -> dict[str, Any]:
+def manifest(recipe: Recipe, files: dict[str, bytes], toolkit: Path | None) -> dict[str, Any]:
     """Say what is in the archive and how it was made; nothing in it depends on the time."""
     compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=True).stdout
     return {
@@ -200,6 +225,7 @@ def manifest(recipe: Recipe, files: dict[str, bytes]) -> dict[str, Any]:
         "cmake": recipe.cmake,
         "compiler": compiler.splitlines()[0],
         "glibc": platform.libc_ver()[1],
+        **({"cuda": cuda_toolkit.version(toolkit)} if toolkit else {}),
         "files": {
             name: {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
         },
