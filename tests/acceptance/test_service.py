@@ -45,6 +45,15 @@ def test_the_process_runs_with_the_planned_arguments(target: Target) -> None:
     expect(not missing, f"arguments of {SERVICE}", expected=planned, found=words, remedy=RERUN)
 
 
+def test_the_process_has_the_planned_environment(target: Target) -> None:
+    planned = target.slice("inference")["environment"]
+    if not planned:
+        pytest.skip("the plan asks for none")
+    words = target.as_service("cat", f"/proc/{target.main_pid}/environ").split("\0")
+    found = dict(word.split("=", 1) for word in words if word.split("=", 1)[0] in planned)
+    expect_equal(f"environment of {SERVICE}", expected=planned, found=found, remedy=RERUN)
+
+
 def test_the_runtime_is_the_planned_build(target: Target) -> None:
     archive = target.slice("inference")["archive"]
     program = target.as_service("readlink", "--canonicalize", f"/proc/{target.main_pid}/exe").strip()
