@@ -12,6 +12,18 @@ def replace(temporary: str | Path, path: str | Path) -> None:
     sync_directory(os.path.dirname(path) or ".")
 
 
+def write(path: Path, content: bytes, mode: int) -> None:
+    """Put a file with this content in its place, in one step."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.chmod(mode)
+    replace(temporary, path)
+
+
 def sync_directory(path: str | Path) -> None:
     """Wait until the names in a directory are on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

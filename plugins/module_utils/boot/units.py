@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.boot.place import Place
 from ansible_collections.llmhost.core.plugins.module_utils.boot.program import packed
-from ansible_collections.llmhost.core.plugins.module_utils.durable import replace, sync_directory
+from ansible_collections.llmhost.core.plugins.module_utils.durable import sync_directory, write
 from ansible_collections.llmhost.core.plugins.module_utils.record import text
 from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit
 from ansible_collections.llmhost.core.plugins.module_utils.service.unit_name import unit_name
@@ -55,7 +55,7 @@ class BootUnits:
     def apply(self) -> None:
         """Write the files; what an earlier storage needed goes. Nothing is started: that is for the next boot."""
         if not self._program_is_current():
-            _write(self._paths.program, packed())
+            write(self._paths.program, packed(), 0o644)
         for path in (self._found_drop_ins() | self._found_links()) - self._drop_ins() - self._links:
             _forget(path)
         for file in self._files():
@@ -172,17 +172,6 @@ SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target"""
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.chmod(0o644)
-    replace(temporary, path)
 
 
 def _forget(path: Path) -> None:

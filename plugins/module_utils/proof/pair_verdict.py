@@ -29,7 +29,7 @@ class Pair:
     def from_result(cls, data: Record, expected: Sequence[Record] = ()) -> Pair:
         """Read one entry of a result."""
         a, b = text(data, "a"), text(data, "b")
-        speeds = (entry.get("gbs") for entry in expected if {entry.get("a"), entry.get("b")} == {a, b})
+        speeds = (entry.get("gbs") for entry in expected if {text(entry, "a"), text(entry, "b")} == {a, b})
         speed = next((speed for speed in speeds if isinstance(speed, (int, float))), None)
         return cls(a, b, tuple(sections(data, "transfers")), section(data, "setup"), speed)
 

@@ -44,9 +44,10 @@ class Account:
             self.running = str(said["begin"])
         elif "end" in said:
             self.running = ""
-            self.steps[str(said["end"])] = dict(said["data"])
+            data = said.get("data")
+            self.steps[str(said["end"])] = data if isinstance(data, dict) else {"outcome": ERROR}
         elif "error" in said:
-            self.error = {"outcome": ERROR, "message": said["error"], "remedy": said.get("remedy", "")}
+            self.error = {"outcome": ERROR, "message": str(said["error"]), "remedy": str(said.get("remedy", ""))}
             self.error["status"] = said.get("status", 0)
 
     def left(self) -> list[str]:
