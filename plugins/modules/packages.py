@@ -5,15 +5,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import tempfile
-from collections.abc import Sequence
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.command import NOT_FOUND, CommandResult
+from ansible_collections.llmhost.core.plugins.module_utils.service.outlive import run
 from ansible_collections.llmhost.core.plugins.module_utils.service.packages import (
-    ENVIRONMENT,
     BusyError,
     Packages,
     PackagesError,
@@ -83,28 +77,6 @@ actions:
 """
 
 REMEDY = "See what that process does; run again when it has ended."
-
-
-def run(argv: Sequence[str]) -> CommandResult:
-    """Run a program for as long as it takes, so that it goes on when this module is killed: dpkg must not be cut off.
-
-    What it writes goes to a file for that reason: a pipe that nobody reads any more would end it.
-    """
-    environment = {**os.environ, **ENVIRONMENT, "LC_ALL": "C.UTF-8", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    with tempfile.TemporaryFile() as out:
-        try:
-            rc = subprocess.call(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as reason:
-            return CommandResult(NOT_FOUND, "", f"{argv[0]} cannot be run: {reason}")
-        out.seek(0)
-        return CommandResult(rc, out.read().decode(errors="replace"), "")
 
 
 def main() -> None:

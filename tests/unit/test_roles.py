@@ -200,7 +200,13 @@ def test_no_injected_fact_is_used(path: Path) -> None:
     """Facts are read as ``ansible_facts['x']``; these names are Ansible's own variables, and no facts."""
     own = {
         *("ansible_facts", "ansible_builtin", "ansible_check_mode", "ansible_connection", "ansible_host"),
-        *("ansible_inventory_sources", "ansible_play_hosts", "ansible_play_hosts_all", "ansible_playbook_python"),
+        *(
+            "ansible_failed_result",
+            "ansible_inventory_sources",
+            "ansible_play_hosts",
+            "ansible_play_hosts_all",
+            "ansible_playbook_python",
+        ),
         *(
             "ansible_python_interpreter",
             "ansible_limit",

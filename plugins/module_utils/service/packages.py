@@ -79,6 +79,7 @@ class Packages:
     root: str = "/"
     holder: Callable[[Sequence[str]], LockHolder | None] = find_holder
     actions: list[str] = field(default_factory=list)
+    options: Sequence[str] = ()
 
     def missing(self) -> list[str]:
         """Return those that are not installed; one that is not configured counts as missing."""
@@ -92,13 +93,12 @@ class Packages:
 
     def install(self) -> None:
         """Install what is missing. Raise BusyError when somebody came in between, PackagesError when it can't be."""
-        if self._interrupted():
-            self._repair()
-        if not any("_Packages" in name for name in list_names(self.root, "var/lib/apt/lists")):
-            self._update()
+        self.repair_if_interrupted()
+        if not self.has_lists():
+            self.update()
         tried: set[str] = set()
         while missing := self.missing():
-            done = self._do(*_APT_GET, "install", "--no-install-recommends", *missing)
+            done = self.apt_get("install", "--no-install-recommends", *missing)
             said = f"{done.stdout}\n{done.stderr}"
             # apt also fails when it cannot configure a package of somebody else that was broken before.
             if done.rc == 0 or not self.missing():
@@ -109,14 +109,23 @@ class Packages:
             elif "update" not in tried:
                 # Old lists name versions that the source no longer has, and dependencies that no longer fit.
                 tried.add("update")
-                self._update()
+                self.update()
             elif _BROKEN_LISTS.search(said) and "lists" not in tried:
                 # Fetching what has changed does not mend what is damaged.
                 tried.add("lists")
                 self._drop_lists()
-                self._update()
+                self.update()
             else:
                 raise PackagesError(explain(missing, said))
+
+    def repair_if_interrupted(self) -> None:
+        """Finish an installation that was cut off: until then apt does nothing else."""
+        if self._interrupted():
+            self._repair()
+
+    def has_lists(self) -> bool:
+        """Tell whether apt knows the packages of any source."""
+        return any("_Packages" in name for name in list_names(self.root, "var/lib/apt/lists"))
 
     def _interrupted(self) -> bool:
         """Tell whether dpkg was cut off: by its own test, which makes every later call of apt fail."""
@@ -133,13 +142,18 @@ class Packages:
             if name != "lock" and os.path.isfile(path):
                 os.unlink(path)
 
-    def _update(self) -> None:
-        # One source of several that is out of reach is no reason to give up: what is wanted may be had without it.
-        self._do(*_APT_GET, "update")
+    def update(self) -> None:
+        """Fetch the lists. One source of several may be out of reach: what is wanted may be had without it."""
+        self.apt_get("update")
+
+    def apt_get(self, *arguments: str) -> CommandResult:
+        """Run apt-get; raise BusyError when somebody else works with it."""
+        return self._do(*_APT_GET, *self.options, *arguments)
 
     def _do(self, *command: str) -> CommandResult:
         usual = command[: len(_APT_GET)] == _APT_GET
-        self.actions.append(" ".join(("apt-get", *command[len(_APT_GET) :]) if usual else command))
+        told = ("apt-get", *command[len(_APT_GET) + len(self.options) :]) if usual else command
+        self.actions.append(" ".join(told))
         done = self.run(command)
         if done.rc != 0 and _LOCKED.search(f"{done.stdout}\n{done.stderr}"):
             raise BusyError(self._find_holder() or LockHolder(0))

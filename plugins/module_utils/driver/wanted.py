@@ -1,0 +1,69 @@
+"""The driver that the plan wants, as the plan's section "driver" says it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ansible_collections.llmhost.core.plugins.module_utils.record import (
+    Record,
+    flag,
+    optional_integer,
+    optional_text,
+    text,
+    texts,
+)
+
+OPEN, PROPRIETARY = "open", "proprietary"
+# Where the driver comes from: Ubuntu's signed modules, Ubuntu's sources compiled here, NVIDIA's repository, and one
+# that was there before llmhost, which is only checked.
+UBUNTU, UBUNTU_DKMS, NVIDIA, KEPT = "ubuntu", "ubuntu-dkms", "nvidia", "kept"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be installed, what of it is pinned, and how the driver is run."""
+
+    source: str
+    branch: str
+    flavour: str = OPEN
+    packages: tuple[str, ...] = ()
+    kernel: str | None = None
+    hold: tuple[str, ...] = ()
+    version: str | None = None
+    persistence: bool = True
+    power_limit_watts: int | None = None
+    fabric_manager: str | None = None
+    secure_boot: bool = False
+    declared: bool = False
+    modules: tuple[str, ...] = field(default=("nvidia", "nvidia_uvm"))
+
+    @classmethod
+    def from_plan(cls, plan: Record) -> Wanted:
+        """Read the section "driver" of a plan."""
+        return cls(
+            source=text(plan, "source", UBUNTU),
+            branch=text(plan, "branch"),
+            flavour=text(plan, "flavour", OPEN),
+            packages=texts(plan, "packages"),
+            kernel=optional_text(plan, "kernel"),
+            hold=texts(plan, "hold"),
+            version=optional_text(plan, "version"),
+            persistence=flag(plan, "persistence", True),
+            power_limit_watts=optional_integer(plan, "power_limit_watts") or None,
+            fabric_manager=optional_text(plan, "fabric_manager"),
+            secure_boot=flag(plan, "secure_boot"),
+            declared=flag(plan, "declared"),
+            modules=texts(plan, "modules") or ("nvidia", "nvidia_uvm"),
+        )
+
+    @property
+    def transaction(self) -> tuple[str, ...]:
+        """Return all that is installed at once: a kernel never comes without its modules."""
+        return tuple(dict.fromkeys(filter(None, (self.kernel, *self.packages, self.fabric_manager))))
+
+    @property
+    def number(self) -> str:
+        """Return the number of the branch: 580 of ``580-server``; "" where the plan names none."""
+        found = re.match(r"\d+", self.branch)
+        return found[0] if found else ""
