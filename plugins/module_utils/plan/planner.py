@@ -156,7 +156,7 @@ def _with_model(
         "storage": storage.as_dict(need),
         "swap": swap.as_dict(swap_path(storage.path, storage.filesystem), storage.ephemeral),
         "cache": _cache(storage, intent, model_path),
-        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path, direct),
+        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path, custom_all_reduce=direct),
         "acceptance": {"tokens_per_second": _promised_speed(intent, accelerator), "chat": model.chat_template},
         "egress": _egress(intent),
     }
