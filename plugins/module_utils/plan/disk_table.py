@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_list import NOT_NAMED
+from ansible_collections.llmhost.core.plugins.module_utils.plan.hanging import hang
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
@@ -24,8 +24,8 @@ def disk_lines(plan: Record, title: str) -> Iterator[str]:
     width = max(map(len, names), default=0)
     for number, (name, disk) in enumerate(zip(names, disks, strict=True)):
         head = f"{title if number == 0 else '':<8}  {name:<{width}}  "
-        yield from _wrapped(head, _what(disk))
-        yield from _wrapped(" " * len(head), _fate(disk))
+        yield from hang(head, _what(disk), _WIDTH)
+        yield from hang(" " * len(head), _fate(disk), _WIDTH)
 
 
 def _what(disk: Record) -> str:
@@ -45,14 +45,3 @@ def _fate(disk: Record) -> str:
     serial = record.text(disk, "serial")
     named = f" (serial number {serial})" if choice == "claim" and serial else ""
     return f"{holds}; {_CHOICES.get(choice, choice)}{named}: {reason}"
-
-
-def _wrapped(head: str, text: str) -> list[str]:
-    return textwrap.fill(
-        text,
-        _WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    ).splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,11 +9,11 @@ from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.finding import LEVELS
 from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_table import disk_lines
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_table import driver_rows
+from ansible_collections.llmhost.core.plugins.module_utils.plan.hanging import WIDTH, hang
 from ansible_collections.llmhost.core.plugins.module_utils.plan.links_table import link_rows
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 
-_WIDTH = 110
 _VERDICTS = {
     "fits": "fits",
     "fits_with_offload": "fits with layers in RAM",
@@ -95,16 +94,9 @@ def _with_first(rows: list[Row]) -> Iterator[tuple[bool, Row]]:
 
 def _line(title: str, row: Row, width: int) -> str:
     head = f"{title:<8}  {row[0]:<{width}}  "
-    if len(head) + len(row[1]) <= _WIDTH:
+    if len(head) + len(row[1]) <= WIDTH:
         return (head + row[1]).rstrip()
-    return textwrap.fill(
-        row[1],
-        _WIDTH,
-        initial_indent=head,
-        subsequent_indent=" " * len(head),
-        break_long_words=False,
-        break_on_hyphens=False,
-    ).rstrip()
+    return "\n".join(hang(head, row[1])).rstrip()
 
 
 def _overview(plan: Record) -> Iterator[Row]:
@@ -310,21 +302,7 @@ def _findings(plan: Record) -> Iterator[str]:
     found = record.sections(plan, "findings")
     for level in LEVELS:
         for finding in (entry for entry in found if record.text(entry, "level") == level):
-            head = f"{level.upper():<8}  "
-            yield textwrap.fill(
-                f"[{record.text(finding, 'code')}] {record.text(finding, 'message')}",
-                _WIDTH,
-                initial_indent=head,
-                subsequent_indent=" " * 10,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            said = f"[{record.text(finding, 'code')}] {record.text(finding, 'message')}"
+            yield from hang(f"{level.upper():<8}  ", said)
             if record.text(finding, "remedy"):
-                yield textwrap.fill(
-                    record.text(finding, "remedy"),
-                    _WIDTH,
-                    initial_indent=" " * 10 + "→ ",
-                    subsequent_indent=" " * 12,
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                )
+                yield from hang(" " * 10 + "→ ", record.text(finding, "remedy"))
