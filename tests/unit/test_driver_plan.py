@@ -371,7 +371,7 @@ def test_a_library_that_was_upgraded_below_a_loaded_module_needs_a_reboot(tmp_pa
 
 
 def test_a_container_has_the_driver_of_its_machine_or_none(tmp_path: Path) -> None:
-    host = machine(tmp_path, **working("570.86.15"))
+    host = machine(tmp_path, **working("470.256.02"))
     host["capabilities"]["kernel_modules"] = {"able": False, "reason": "a container has no kernel of its own."}
     assert codes(decide(host)) == ["driver.too_old"]
 

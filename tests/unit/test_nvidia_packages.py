@@ -134,6 +134,15 @@ def test_without_lists_apt_is_not_asked(tmp_path: Path) -> None:
     assert facts["kernel_packages"] == ["linux-image-generic"]
 
 
+def test_the_toolkits_of_nvidias_repository_are_found(tmp_path: Path) -> None:
+    assert look(tmp_path, "5.15.0-204-generic")["toolkits"] == []
+    more = dict.fromkeys(
+        ("cuda-nvcc-13-0", "cuda-nvcc-12-9", "cuda-nvcc-12-10", "cuda-toolkit-12-9", "cuda-nvcc-x"), ""
+    )
+    facts = look(tmp_path, "5.15.0-204-generic", apt=Apt({**jammy(), **more}))
+    assert facts["toolkits"] == ["12.9", "12.10", "13.0"]
+
+
 def test_old_lists_are_told(tmp_path: Path) -> None:
     look(tmp_path, "5.15.0-204-generic")
     written = os.stat(tmp_path / LISTS).st_mtime

@@ -62,8 +62,8 @@ def test_the_machine_of_the_tier_meets_its_tier() -> None:
 
     assert plan["verdict"] == "fits"
     assert plan["accelerator"] == "nvidia"
-    assert codes(plan) == ["accelerator.no_cuda_runtime"]
-    assert "llmhost_accelerator: cpu" in finding(plan, "accelerator.no_cuda_runtime")["remedy"]
+    assert codes(plan) == []
+    assert plan["cuda"]["capabilities"] == ["86"]
     assert plan["context"] % 1024 == 0
     assert 8192 <= plan["context"] <= 32768
     assert plan["memory"]["vram_need_bytes"] <= plan["memory"]["devices"][0]["usable_bytes"]
@@ -838,6 +838,7 @@ def test_a_checkpoint_on_gpus_is_planned_for_vllm() -> None:
     assert arguments[arguments.index("--max-model-len") + 1] == str(plan["context"])
     assert plan["host_memory"]["shm_bytes"] > 0
     assert codes(plan) == ["accelerator.no_cuda_runtime"]
+    assert "GGUF" in finding(plan, "accelerator.no_cuda_runtime")["remedy"]
 
 
 def test_a_checkpoint_larger_than_ram_and_swap_needs_overcommit() -> None:

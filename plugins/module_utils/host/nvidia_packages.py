@@ -39,6 +39,7 @@ class NvidiaPackages:
     prebuilt: tuple[str, ...]
     newer_kernel: Mapping[str, str]
     source: str
+    toolkits: tuple[str, ...]
     lists: bool
     lists_stale: bool
 
@@ -53,6 +54,7 @@ class NvidiaPackages:
             "prebuilt": list(self.prebuilt),
             "newer_kernel": dict(self.newer_kernel),
             "source": self.source,
+            "toolkits": list(self.toolkits),
             "lists": self.lists,
             "lists_stale": self.lists_stale,
         }
@@ -88,6 +90,7 @@ def read_packages(
         prebuilt=tuple(branch for branch in _prebuilt(offered, release) if branch not in empty),
         newer_kernel={branch: kernel.meta for branch in _prebuilt(offered, kernel.flavour) if kernel.meta},
         source=_source(root, installed),
+        toolkits=package_names.toolkits(names),
         lists=bool(lists),
         lists_stale=bool(lists) and all(now() - _changed(root, name) > _STALE_SECONDS for name in lists),
     ).as_dict()

@@ -25,6 +25,7 @@ _OFFERED = re.compile(
     rf"|nvidia-utils-{_BRANCH}|nvidia-fabricmanager-\d{{3}}|nvidia-container-toolkit"
     r"|nvidia-driver-pinning-\d{3}|cuda-drivers(?:-\d{3})?|nvidia-open(?:-\d{3})?"
 )
+_TOOLKIT = re.compile(r"cuda-nvcc-(\d{1,2})-(\d{1,2})")
 _UPSTREAM = re.compile(r"(?:\d+:)?(\d+(?:\.\d+)+)")
 
 
@@ -119,6 +120,13 @@ def of_modules(names: Iterable[str], kernels: Sequence[str]) -> list[str]:
     """Return the packages with modules for these kernels or flavours of kernels."""
     wanted = re.compile(rf"{MODULES}{_BRANCH}(?:-open)?-(?:{'|'.join(map(re.escape, kernels))})")
     return [name for name in names if wanted.fullmatch(name)]
+
+
+def toolkits(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the versions of CUDA whose compiler NVIDIA's own repository offers: 12.9."""
+    found = (_TOOLKIT.fullmatch(name) for name in names)
+    versions = sorted((int(match[1]), int(match[2])) for match in found if match)
+    return tuple(f"{major}.{minor}" for major, minor in versions)
 
 
 def branch_of_modules(name: str, kernel: str) -> str | None:

@@ -1,23 +1,27 @@
 """Which CUDA toolkit builds the runtime of a host and which libraries run it: the newest that driver and GPUs allow.
 
-Wheels of the Python package index bring their own libraries, so only llama.cpp, which is compiled, needs this.
+Wheels of vLLM bring their own libraries, so only llama.cpp, which is compiled, needs this.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, info
 from ansible_collections.llmhost.core.plugins.module_utils.hardware.gpus import gpu_of_facts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP, VLLM
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES
 
 PREFIX = "/opt/llmhost/cuda"
-BUILD_BYTES = 4 << 30
+CUDA_BUILD_BYTES = 4 << 30
 """Disk for a build with CUDA: the compiler and the libraries, sources, objects and archive. Rounded up."""
+WHEELS_DRIVER = 580
+"""The driver from which on the wheels of vLLM run: they hold CUDA 13."""
 
 Capability = tuple[int, int]
 WHEELS, NVIDIA = "wheels", "nvidia"
@@ -76,11 +80,12 @@ TOOLKITS = (
 
 @dataclass(frozen=True)
 class CudaPlan:
-    """The toolkit of a host, and for which GPUs it compiles; without a toolkit, ``findings`` say why."""
+    """The toolkit of a host, and for which GPUs it compiles; without a toolkit, ``why_none`` says why."""
 
     toolkit: Toolkit | None
-    capabilities: tuple[Capability, ...]
+    capabilities: tuple[Capability, ...] = ()
     findings: tuple[Finding, ...] = ()
+    why_none: str = ""
 
     @property
     def prefix(self) -> str:
@@ -91,6 +96,11 @@ class CudaPlan:
     def kind(self) -> str:
         """The part of an archive's name that tells it from the one for CPUs."""
         return f"cuda{self.toolkit.version}-sm{'_'.join(map(_digits, self.capabilities))}" if self.toolkit else "cpu"
+
+    @property
+    def build_bytes(self) -> int:
+        """Disk for a build of the runtime."""
+        return CUDA_BUILD_BYTES if self.toolkit else BUILD_BYTES
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -124,17 +134,28 @@ class CudaPlan:
         }
 
 
-NO_CUDA = CudaPlan(None, ())
+NO_CUDA = CudaPlan(None, why_none="the model runs on the CPU")
+_NONE_FITS = "no toolkit goes with these GPUs and this driver"
 
 
-def plan_cuda(facts: Mapping[str, Any], host: HostFacts, driver: Mapping[str, Any] | None) -> CudaPlan:
+def plan_cuda(
+    facts: Mapping[str, Any], host: HostFacts, driver: Mapping[str, Any] | None, engine: str = LLAMA_CPP
+) -> CudaPlan:
     """Return the toolkit for the GPUs of a host. ``driver`` is the plan's: what runs once its step is done."""
+    branch = driver_branch(driver) or _loaded_branch(facts)
+    if engine == VLLM:
+        return CudaPlan(
+            None, (), _check_wheels(branch), "the wheels of vLLM bring the libraries, and nothing is compiled"
+        )
     capabilities, unknown = gpu_capabilities(facts, host)
     if unknown:
         message = f"The compute capability of {', '.join(unknown)} is not known, so nothing can be compiled for it."
         remedy = "Install NVIDIA's driver first, which tells it; or set llmhost_accelerator: cpu."
-        return CudaPlan(None, (), (error("cuda.unknown_gpu", message, remedy),))
-    return choose(capabilities, driver_branch(driver) or _loaded_branch(facts)) if capabilities else NO_CUDA
+        return CudaPlan(None, (), (error("cuda.unknown_gpu", message, remedy),), "what to compile for is not known")
+    if not capabilities:
+        return NO_CUDA
+    chosen = choose(capabilities, branch)
+    return replace(chosen, findings=(*chosen.findings, *_check_repository(facts, chosen.toolkit)))
 
 
 def choose(capabilities: Sequence[Capability], branch: int | None) -> CudaPlan:
@@ -148,12 +169,12 @@ def choose(capabilities: Sequence[Capability], branch: int | None) -> CudaPlan:
     if not able:
         message = f"No CUDA toolkit of this release compiles for compute capability {names}."
         remedy = "Take out the oldest or the newest of the GPUs, or set llmhost_accelerator: cpu."
-        return CudaPlan(None, wanted, (error("cuda.no_toolkit", message, remedy),))
+        return CudaPlan(None, wanted, (error("cuda.no_toolkit", message, remedy),), _NONE_FITS)
     runnable = [toolkit for toolkit in able if branch is None or branch >= toolkit.driver]
     if not runnable:
         message = f"Driver {branch} is too old for CUDA {able[-1].version}, which needs {able[-1].driver} or newer."
         remedy = "Let llmhost install the driver, or install a newer one."
-        return CudaPlan(None, wanted, (error("cuda.driver_too_old", message, remedy),))
+        return CudaPlan(None, wanted, (error("cuda.driver_too_old", message, remedy),), _NONE_FITS)
     chosen = runnable[0]
     return CudaPlan(chosen, wanted, _why_older(chosen, able, names, branch))
 
@@ -176,6 +197,29 @@ def driver_branch(driver: Mapping[str, Any] | None) -> int | None:
     """Return the branch of the plan's driver, such as 580, from its version or its name; None where it says none."""
     of_plan = driver or {}
     return _branch(record.text(of_plan, "version")) or _branch(record.text(of_plan, "branch"))
+
+
+def _check_wheels(branch: int | None) -> tuple[Finding, ...]:
+    if branch is None or branch >= WHEELS_DRIVER:
+        return ()
+    message = f"Driver {branch} is too old for vLLM, whose wheels hold CUDA 13: that needs {WHEELS_DRIVER} or newer."
+    remedy = "Let llmhost install the driver (llmhost_driver_source: auto), or name a GGUF, which llama.cpp serves."
+    return (error("cuda.driver_too_old", message, remedy),)
+
+
+def _check_repository(facts: Mapping[str, Any], toolkit: Toolkit | None) -> tuple[Finding, ...]:
+    """Return an error where apt's lists tell that it cannot get the toolkit; without lists only apt can tell."""
+    packages = record.section(record.section(facts, "nvidia"), "packages")
+    if toolkit is None or toolkit.source != NVIDIA or not record.flag(packages, "lists"):
+        return ()
+    if toolkit.version in record.texts(packages, "toolkits"):
+        return ()
+    message = f"CUDA {toolkit.version} has a compiler in NVIDIA's own repository alone, which apt does not know here."
+    remedy = (
+        "Install NVIDIA's package cuda-keyring for Ubuntu 22.04, which adds the repository, then run apt-get update; "
+        "or set llmhost_accelerator: cpu."
+    )
+    return (error("cuda.no_repository", message, remedy),)
 
 
 def _why_older(chosen: Toolkit, able: Sequence[Toolkit], names: str, branch: int | None) -> tuple[Finding, ...]:

@@ -18,6 +18,9 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import In
 LEAST = 580
 """The runtimes are built with CUDA 13, which asks for this branch at least."""
 
+LEAST_KEPT = 525
+"""A driver that stays may be as old as CUDA 12 allows: then the plan's ``cuda`` says what is to be had for it."""
+
 PREFERRED = "580-server"
 """The branch with the longest support, as it is built for servers."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error, info, warning
-from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_branch import LAST_FOR_OLD, LEAST
+from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_branch import LAST_FOR_OLD, LEAST, LEAST_KEPT
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_facts import DriverFacts
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import Capability
 from ansible_collections.llmhost.core.plugins.module_utils.plan.intent import Intent
@@ -56,8 +56,8 @@ def check_kept(facts: DriverFacts, capability: Capability) -> list[Finding]:
     if not facts.version:
         message = "llmhost_driver_source is kept; this host has no NVIDIA driver."
         return [error("driver.none_to_keep", message, "Install one, or set llmhost_driver_source: auto.")]
-    if facts.version[:3].isdigit() and int(facts.version[:3]) < LEAST:
-        message = f"The driver {facts.version} is kept; the runtimes are built with CUDA 13 and need {LEAST} at least."
+    if facts.version[:3].isdigit() and int(facts.version[:3]) < LEAST_KEPT:
+        message = f"The driver {facts.version} is kept; the oldest CUDA of the runtimes needs {LEAST_KEPT} at least."
         remedy = "Upgrade it on the machine itself." if not capability.able else "Set llmhost_driver_source: auto."
         return [error("driver.too_old", message, remedy)]
     message = f"The driver {facts.version} that is there is good enough: it is kept as it is, and only checked."

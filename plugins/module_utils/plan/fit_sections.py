@@ -11,7 +11,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import 
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import DOES_NOT_FIT, Fit
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit_speed import expected_speed
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, HostMemory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import HostMemory
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.room import Room
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.speed import SpeedRange
 
@@ -29,7 +29,13 @@ _PARTS = (
 
 
 def sections(
-    host: HostFacts, sized: SizedModel, room: Room, fit: Fit, loading: HostMemory, ways: Sequence[Way]
+    host: HostFacts,
+    sized: SizedModel,
+    room: Room,
+    fit: Fit,
+    loading: HostMemory,
+    ways: Sequence[Way],
+    build_bytes: int,
 ) -> dict[str, Any]:
     """Return the sections by their names."""
     return {
@@ -39,7 +45,7 @@ def sections(
         "parallel": fit.parallel,
         "largest": {"context": fit.largest_context, "parallel": fit.largest_parallel},
         "speed": None if fit.verdict == DOES_NOT_FIT else _speed(expected_speed(sized.sizes, fit, room)),
-        "host_memory": _host_memory(fit, loading),
+        "host_memory": _host_memory(fit, loading, build_bytes),
         "alternatives": [_alternative(way) for way in ways],
         "doubts": list(dict.fromkeys((*sized.sizes.shape.doubts, *fit.allocation.doubts))),
     }
@@ -87,7 +93,7 @@ def _placement(fit: Fit) -> dict[str, Any]:
     }
 
 
-def _host_memory(fit: Fit, loading: HostMemory) -> dict[str, Any]:
+def _host_memory(fit: Fit, loading: HostMemory, build_bytes: int) -> dict[str, Any]:
     return {
         "load_path": loading.load_path,
         "need_bytes": loading.need_bytes,
@@ -98,7 +104,7 @@ def _host_memory(fit: Fit, loading: HostMemory) -> dict[str, Any]:
         "overcommit_memory": loading.overcommit_memory,
         "shm_bytes": loading.shm_bytes,
         "read_ahead": loading.read_ahead,
-        "build_bytes": BUILD_BYTES,
+        "build_bytes": build_bytes,
     }
 
 

@@ -16,7 +16,8 @@ class Ground:
     """The intent, what computes, and the driver (the plan's ``driver``). ``declared``: the GPUs are not there yet.
 
     ``skipped`` says of each step that is not taken why, as far as the host alone decides. ``together`` is how the GPUs
-    are joined, and what a proof said of that.
+    are joined, and what a proof said of that. ``what_if``: nothing is served from these GPUs, so what this release
+    cannot install yet is no error.
     """
 
     intent: Intent
@@ -26,6 +27,7 @@ class Ground:
     driver: dict[str, Any] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
     together: Together = ON_CPU
+    what_if: bool = False
 
     def steps(self, **more: str) -> dict[str, dict[str, str]]:
         """Return the plan's ``steps``; ``more`` says of further ones why they are skipped, nothing where they are not.

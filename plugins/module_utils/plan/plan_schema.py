@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cuda_schema import CUDA
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_schema import DRIVER
 from ansible_collections.llmhost.core.plugins.module_utils.plan.links_schema import MULTI_GPU
 from ansible_collections.llmhost.core.plugins.module_utils.plan.schema_field import Field, Section
@@ -163,7 +164,7 @@ PLAN: Section = {
         },
     ),
     "driver": DRIVER,
-    "cuda": Field((dict, _NONE), "The CUDA toolkit; None where nothing is compiled for GPUs."),
+    "cuda": CUDA,
     "multi_gpu": MULTI_GPU,
     "doubts": Field((list,), "What is not known of this model: then the figures are upper bounds."),
     "disks": Field(

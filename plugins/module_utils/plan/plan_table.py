@@ -7,6 +7,7 @@ from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils import record
 from ansible_collections.llmhost.core.plugins.module_utils.finding import LEVELS
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cuda_table import cuda_rows
 from ansible_collections.llmhost.core.plugins.module_utils.plan.disk_table import disk_lines
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_table import driver_rows
 from ansible_collections.llmhost.core.plugins.module_utils.plan.hanging import WIDTH, hang
@@ -53,7 +54,7 @@ def plan_table(plan: Record, host: Record | None = None, what_if: bool = False) 
         ("host", list(_host(host or {}))),
     ]
     below: list[tuple[str, list[Row]]] = [
-        ("gpus", list(driver_rows(record.section(plan, "driver")))),
+        ("gpus", [*driver_rows(record.section(plan, "driver")), *cuda_rows(record.section(plan, "cuda"))]),
         ("model", list(_model(record.section(plan, "model")))),
         ("serving", list(_serving(plan))),
         ("memory", list(_memory(plan))),

@@ -25,6 +25,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan import (
     swap_plan,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import check_cpu_level
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cuda_plan import NO_CUDA, CudaPlan, plan_cuda
 from ansible_collections.llmhost.core.plugins.module_utils.plan.declared_gpus import check_declared, with_declared
 from ansible_collections.llmhost.core.plugins.module_utils.plan.driver_plan import plan_driver
 from ansible_collections.llmhost.core.plugins.module_utils.plan.ground import Ground
@@ -43,8 +44,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.plan.together import 
 from ansible_collections.llmhost.core.plugins.module_utils.service.egress import without_credentials
 from ansible_collections.llmhost.core.plugins.module_utils.sizing import advice
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.advice import Problem
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP, UNKNOWN, Want
-from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import BUILD_BYTES, host_memory
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import LLAMA_CPP, UNKNOWN, VLLM, Want
+from ansible_collections.llmhost.core.plugins.module_utils.sizing.host_memory import host_memory
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.sizes import GGUF
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.solve import choose_engine, solve
 from ansible_collections.llmhost.core.plugins.module_utils.storage.swap_place import swap_path
@@ -77,24 +78,31 @@ def plan(
     findings += requirements.check_platform(facts)
     findings += requirements.check_requirements(facts, intent, on_cpu=intent.accelerator == "cpu")
     what_if = what_if or "hardware" in host
-    findings += _check_accelerator(facts, intent, accelerator, findings, what_if or declared)
+    findings += _check_accelerator(intent, accelerator, findings)
     findings += _check_assumed(host)
     findings += runtime_plan.check_listening(facts, intent)
     findings += check_cpu_level(facts, intent.cpu_level)
     findings += _inherited(host)
     driver = plan_driver(host, facts, intent, accelerator, declared, boot_id)
     skipped = {"nvidia_driver": driver.why_skipped, **_skipped(accelerator, declared)}
-    together = ON_CPU if accelerator == "cpu" else Together.from_facts(host, None, declared)
+    together = ON_CPU if accelerator == "cpu" else Together.from_facts(host, driver.section, declared)
     ground = Ground(
-        intent, accelerator, (*findings, *driver.findings), declared, driver.section, tuple(skipped.items()), together
+        intent,
+        accelerator,
+        (*findings, *driver.findings),
+        declared,
+        driver.section,
+        tuple(skipped.items()),
+        together,
+        what_if or declared,
     )
     if model is None:
-        return _without_model(facts, ground)
+        return _without_model(facts, host, ground)
     if record.flag(model, "planned_only") and not what_if:
         message = f"{intent.model} is a configuration without weights: it can be planned, not served."
         more = error("model.no_weights", message, "Name a repository that has the model's weights.")
         ground = replace(ground, findings=(*ground.findings, more))
-    return _with_model(facts, ram_speed(host).bandwidth, model, ground)
+    return _with_model(facts, host, model, ground)
 
 
 def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -104,7 +112,7 @@ def errors(made: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _with_model(
     host: HostFacts,
-    ram_bandwidth: int,
+    host_mapping: Mapping[str, Any],
     model_facts: Mapping[str, Any],
     ground: Ground,
 ) -> dict[str, Any]:
@@ -112,11 +120,12 @@ def _with_model(
     sized = sized_model(model_facts)
     model = sized.facts
     engine = choose_engine(intent.engine, model.format, accelerator == "nvidia")
+    cuda = _cuda(host, host_mapping, engine, ground)
     # The place decides whether it can hold swap, and swap how large the place must be: first look without swap.
     rough = storage_plan.plan_storage(host, intent, storage_plan.need_bytes(model.total_bytes, 0))
     swap_file = swap_path(rough.path, rough.filesystem)
     budget = swap_plan.budget(host, intent, rough.filesystem, swap_file)
-    room = room_of_host(host, budget, ram_bandwidth, ground.together.tensor_ranks)
+    room = room_of_host(host, budget, ram_speed(host_mapping).bandwidth, ground.together.tensor_ranks)
     want = Want(intent.context, intent.parallel, intent.kv_cache_type, accelerator)
     fit = solve(sized.sizes, engine, room, want)
     better = advice.ways(Problem(sized.sizes, engine, room, want, fit, usable_ram, Catalogue()))
@@ -134,44 +143,64 @@ def _with_model(
     storage = storage_plan.plan_storage(host, intent, need)
     findings = [
         *ground.findings,
+        *_check_engine(host, engine, ground),
+        *cuda.findings,
         *ground.together.findings(intent.requirements, engine),
         *fit_findings.check_model(sized, intent, engine, accelerator),
         *fit_findings.check_fit(host, sized, intent, fit, swap, better),
         *swap.findings,
         *storage.findings,
-        *(storage_plan.check_build(host, BUILD_BYTES) if engine == LLAMA_CPP else ()),
+        *(storage_plan.check_build(host, cuda.build_bytes) if engine == LLAMA_CPP else ()),
         *_inherited(model_facts),
     ]
     model_path = f"{storage.path}/models/{_snapshot(model)}"
     joint = ground.together.section(fit)
-    direct = joint is not None and joint["custom_all_reduce"]
+    runtime = runtime_plan.runtime_dict(
+        host,
+        sized,
+        intent,
+        fit,
+        loading,
+        model_path,
+        cuda,
+        links_environment=joint["environment"] if joint else {},
+        custom_all_reduce=joint is not None and joint["custom_all_reduce"],
+    )
     return {
         **_frame(ground, fit.verdict, findings),
         "engine": engine,
-        "steps": ground.steps(swap=swap.why_skipped(host), multi_gpu=ground.together.absent),
+        "steps": ground.steps(swap=swap.why_skipped(host), cuda=cuda.why_none, multi_gpu=ground.together.absent),
+        "cuda": cuda.as_dict(),
         "multi_gpu": joint,
         "model": {key: value for key, value in model_facts.items() if key != "findings"},
-        **fit_sections.sections(host, sized, room, fit, loading, better),
+        **fit_sections.sections(host, sized, room, fit, loading, better, cuda.build_bytes),
         "disks": disk_list.disk_list(host, intent, storage, need),
         "storage": storage.as_dict(need),
         "swap": swap.as_dict(swap_path(storage.path, storage.filesystem), storage.ephemeral),
         "cache": _cache(storage, intent, model_path),
-        "runtime": runtime_plan.runtime_dict(host, sized, intent, fit, loading, model_path, custom_all_reduce=direct),
+        "runtime": runtime,
         "acceptance": {"tokens_per_second": _promised_speed(intent, accelerator), "chat": model.chat_template},
         "egress": _egress(intent),
     }
 
 
-def _without_model(host: HostFacts, ground: Ground) -> dict[str, Any]:
+def _without_model(host: HostFacts, host_mapping: Mapping[str, Any], ground: Ground) -> dict[str, Any]:
     intent = ground.intent
     sections = ("model", *fit_sections.NAMES, "storage", "swap", "cache", "runtime", "acceptance")
     engine = choose_engine(intent.engine, GGUF, ground.accelerator == "nvidia")
-    findings = [*ground.findings, *ground.together.findings(intent.requirements, engine)]
+    cuda = _cuda(host, host_mapping, engine, ground)
+    findings = [
+        *ground.findings,
+        *_check_engine(host, engine, ground),
+        *cuda.findings,
+        *ground.together.findings(intent.requirements, engine),
+    ]
     return {
         **_frame(ground, UNKNOWN, findings),
         **dict.fromkeys(sections),
         "engine": engine,
-        "steps": ground.steps(multi_gpu=ground.together.absent),
+        "steps": ground.steps(cuda=cuda.why_none, multi_gpu=ground.together.absent),
+        "cuda": cuda.as_dict(),
         "parallel": intent.parallel or 1,
         "alternatives": [],
         "doubts": [],
@@ -189,7 +218,6 @@ def _frame(ground: Ground, verdict: str, findings: Sequence[Finding]) -> dict[st
         "gpus_declared": ground.declared,
         "findings": [finding.as_dict() for finding in dict.fromkeys(findings)],
         "driver": ground.driver,
-        "cuda": None,
         "multi_gpu": None,
     }
 
@@ -201,15 +229,22 @@ def _check_files(missing: Sequence[str]) -> list[Finding]:
     return [error("certificates.missing", message, "Name PEM files of that machine by their absolute path.")]
 
 
-def _check_accelerator(
-    host: HostFacts, intent: Intent, accelerator: str, before: list[Finding], what_if: bool
-) -> list[Finding]:
+def _cuda(host: HostFacts, facts: Mapping[str, Any], engine: str, ground: Ground) -> CudaPlan:
+    return plan_cuda(facts, host, ground.driver, engine) if ground.accelerator == "nvidia" else NO_CUDA
+
+
+def _check_engine(host: HostFacts, engine: str, ground: Ground) -> list[Finding]:
+    """Return what is to be said where an engine is planned that this release does not install."""
+    if engine != VLLM:
+        return []
+    message = f"This release cannot serve from the {len(host.gpus)} NVIDIA GPU(s) by vLLM: it does not install it yet."
+    remedy = "Name a GGUF of the model, which llama.cpp serves, or wait for the release that installs vLLM."
+    return [(info if ground.what_if else error)("accelerator.no_cuda_runtime", message, remedy)]
+
+
+def _check_accelerator(intent: Intent, accelerator: str, before: list[Finding]) -> list[Finding]:
     if accelerator == "nvidia":
-        message = (
-            f"This release cannot use the {len(host.gpus)} NVIDIA GPU(s) of this host: it has no CUDA runtime yet."
-        )
-        remedy = "Set llmhost_accelerator: cpu to serve from the CPU, or wait for the release that installs CUDA."
-        return [(info if what_if else error)("accelerator.no_cuda_runtime", message, remedy)]
+        return []
     if intent.accelerator == "nvidia" and not any(finding.code == "accelerator.no_gpu" for finding in before):
         remedy = "Add a GPU, or set llmhost_accelerator: cpu."
         return [error("accelerator.no_gpu", "llmhost_accelerator is nvidia; this host has no NVIDIA GPU.", remedy)]
@@ -224,9 +259,10 @@ def _check_assumed(host: Mapping[str, Any]) -> list[Finding]:
 
 def _skipped(accelerator: str, declared: bool) -> dict[str, str]:
     """Return why steps for GPUs are left out, and what needs them where they are only declared."""
-    why = "this release does not install it yet" if accelerator == "nvidia" else "the model runs on the CPU"
-    absent = "its GPUs are declared and not in this machine" if declared and accelerator == "nvidia" else ""
-    return {"cuda": why, "multi_gpu": absent or why, "inference": absent}
+    if accelerator != "nvidia":
+        return {"cuda": "the model runs on the CPU", "multi_gpu": "the model runs on the CPU"}
+    absent = "its GPUs are declared and not in this machine" if declared else ""
+    return {"multi_gpu": absent, "inference": absent}
 
 
 def _cache(storage: StoragePlan, intent: Intent, model_path: str) -> dict[str, Any]:
