@@ -145,6 +145,8 @@ def test_an_ordinary_user_does_not_wait_for_a_lock(tmp_path: Path) -> None:
         ("E: You don't have enough free space in /var/cache/apt/archives/.", "Make room on the filesystem of /var"),
         ("W: Failed to fetch x  Temporary failure resolving 'mirror'", "name server, and llmhost_proxy"),
         ("E: Unable to locate package xfsprogs", "sources main and universe"),
+        ("E: Unable to locate package cuda-nvcc-12-9", "cuda-keyring"),
+        ("E: Package 'libcublas-12-9' has no installation candidate", "cuda-keyring"),
         ("E: Unable to correct problems, you have held broken packages.", "apt-get -f install"),
         ("E: Sub-process /usr/bin/dpkg returned an error code (1)", "dpkg --configure -a"),
         ("W: GPG error: x: NO_PUBKEY 1234", "Check the clock"),

@@ -51,6 +51,10 @@ _REMEDIES = (
         "Check the clock of the host, llmhost_ca_certificates, and the keys of its package sources.",
     ),
     (
+        r"(Unable to locate package|Package) '?(cuda-|libcublas)",
+        "They are in NVIDIA's own repository: install its package cuda-keyring for Ubuntu 22.04, which adds that.",
+    ),
+    (
         r"Unable to locate package|no installation candidate",
         "Ubuntu's sources main and universe are needed: see /etc/apt/sources.list on the host.",
     ),
