@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 
+from ansible_collections.llmhost.core.plugins.module_utils.boot.gpus import Gpus
 from ansible_collections.llmhost.core.plugins.module_utils.boot.notify import say
 from ansible_collections.llmhost.core.plugins.module_utils.boot.place import Place
 from ansible_collections.llmhost.core.plugins.module_utils.boot.read_ahead import read_beside
@@ -29,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, text in texts.items():
         step = steps.add_parser(name, help=text)
         step.add_argument("model", help="path of the model that the service opens")
+    gpus = steps.add_parser("gpus", help="wait for the devices of the GPUs, and say what is missing")
+    gpus.add_argument("count", type=int, help="how many GPUs the service uses")
     options = parser.parse_args(arguments)
+    if options.step == "gpus":
+        return _speak(Gpus(options.count).wait())
     if options.step == "read":
         return read_beside(options.model)
     place = Place.from_record(StateFile("storage").read())

@@ -106,18 +106,21 @@ def arguments(
         "--log-verbosity": "4",
         # The plan has done the fitting: a server that shrinks its settings in silence would make it untrue.
         "--fit": "off",
-        **_gpu_options(host, fit),
+        **_gpu_options(fit),
     }
     switches = ["--no-kv-unified", "--jinja", "--metrics", "--no-slots", "--no-ui", "--offline"]
     return [part for option in options.items() for part in option] + switches
 
 
-def _gpu_options(host: HostFacts, fit: Fit) -> dict[str, str]:
+def _gpu_options(fit: Fit) -> dict[str, str]:
     if not fit.gpus:
         return {}
-    options = {"--n-gpu-layers": "all" if fit.gpu_layers is None else str(fit.gpu_layers), "--split-mode": "layer"}
-    if len(fit.gpus) < len(host.gpus):
-        options["--device"] = ",".join(f"CUDA{number}" for number in fit.gpus)
+    options = {
+        "--n-gpu-layers": "all" if fit.gpu_layers is None else str(fit.gpu_layers),
+        "--split-mode": "layer",
+        # All of them by name: a server that finds no GPU then ends, and does not serve from the CPU without a word.
+        "--device": ",".join(f"CUDA{number}" for number in fit.gpus),
+    }
     if len(fit.gpus) > 1:
         options["--tensor-split"] = ",".join(str(places) for places in fit.split)
     if fit.cpu_expert_layers:
