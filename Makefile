@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm test-vm-long sizing bench bench-plan bench-first bench-storage docs build clean
+.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm test-vm-long test-cuda sizing bench bench-plan bench-first bench-storage docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -44,7 +44,7 @@ unit-all: ## unit tests and syntax checks on the oldest and the newest Python at
 	@tools/unit_all.sh
 
 bed: setup-dev docker ## single roles, and the tier put through faults, on real loop devices, half an hour
-	@$(BIN)/python -m pytest tests/bed
+	@$(BIN)/python -m pytest tests/bed -m 'not long'
 
 vm: setup-dev qemu ## a virtual machine with its own kernel and two NVMe drives, and a shell in it; ends with the shell
 	@nice -n 5 $(BIN)/python -m tests.tools.vm_hold shell llmhost-vm --drive "models,4 GiB,Samsung SSD 980 PRO 1TB" --drive "network,4 GiB,Amazon Elastic Block Store"
@@ -58,6 +58,9 @@ test-vm: vm-images docker ## disks, arrays and swap on virtual machines, and the
 
 test-vm-long: vm-images docker ## lost and pulled disks, power cuts in every stage, failing and full disks, a cloud's first boot
 	@nice -n 5 $(BIN)/python -m pytest tests/vm -m long
+
+test-cuda: setup-dev docker ## llama.cpp compiled for a GPU by the roles, without a GPU: most of an hour on two cores, once
+	@nice -n 5 $(BIN)/python -m pytest tests/bed -m long
 
 molecule: setup-dev docker ## the whole tier in containers, minutes; SCENARIO=default runs one
 	@tools/molecule.sh $(SCENARIO)

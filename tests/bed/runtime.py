@@ -1,7 +1,8 @@
 """The runtime in a bed: the archive that the role inference would install there, built by the role if nobody has.
 
-The first build on a machine takes some minutes on two cores; the archive then stays in .cache/archives. Virtual
-machines install it from there: under emulation a build takes hours. As a command, this prints where the archive is.
+The first build on a machine takes some minutes on two cores, for GPUs most of an hour; the archive then stays in
+.cache/archives. Virtual machines install it from there: under emulation a build takes hours. As a command, this prints
+where the archive is.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import tempfile
 from pathlib import Path
 
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cpu_build import cmake_options
+from ansible_collections.llmhost.core.plugins.module_utils.plan.cuda_plan import NO_CUDA, CudaPlan
 from ansible_collections.llmhost.core.plugins.module_utils.plan.host_facts import HostFacts
-from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import VERSION, archive_name
+from ansible_collections.llmhost.core.plugins.module_utils.plan.runtime_plan import VERSION, archive_name, build_options
 
 from tests.tools.bed import CACHE, CHECKOUT, Bed
 
@@ -30,6 +32,9 @@ INSTALL = """
   tasks:
     - name: Trust what this machine trusts
       ansible.builtin.include_role: {name: llmhost.core.egress}
+    - name: Bring the libraries of CUDA
+      ansible.builtin.include_role: {name: llmhost.core.cuda}
+      when: llmhost_plan.cuda is not none
     - name: Install
       ansible.builtin.include_role: {name: llmhost.core.inference, tasks_from: install}
 """
@@ -55,17 +60,22 @@ def stored_archive() -> Path:
         return archive(bed, Path(folder))
 
 
-def archive(bed: Bed, folder: Path) -> Path:
+def archive(bed: Bed, folder: Path, cuda: CudaPlan = NO_CUDA) -> Path:
     """Return the archive of the runtime for a bed; build it there if nobody has."""
     facts = facts_of(bed)
-    cmake = cmake_options(facts, CPU_LEVEL)
-    name = archive_name(facts, cmake)
+    cmake = build_options(facts, CPU_LEVEL, cuda)
+    name = archive_name(facts, cmake, cuda)
     path = STORE / f"{name}.tar.gz"
     if not path.exists():
-        runtime = {"provider": "llama_cpp", "version": VERSION, "archive": name, "cmake": cmake, "arguments": []}
-        plan = {"accelerator": "cpu", "memory": {"weights_bytes": 0}, "cache": {"path": "/srv/llmhost/models"}}
-        _install(bed, folder, {**plan, "runtime": {**runtime, "host": "127.0.0.1", "port": 8080}})
+        install(bed, folder, name, cmake, cuda)
     return path
+
+
+def install(bed: Bed, folder: Path, name: str, cmake: dict[str, str], cuda: CudaPlan = NO_CUDA) -> None:
+    """Let the roles bring the runtime of this name to a bed, and what it is linked to."""
+    runtime = {"provider": "llama_cpp", "version": VERSION, "archive": name, "cmake": cmake, "arguments": []}
+    plan = {"accelerator": "cpu", "memory": {"weights_bytes": 0}, "cache": {"path": "/srv/llmhost/models"}}
+    _install(bed, folder, {**plan, "cuda": cuda.as_dict(), "runtime": {**runtime, "host": "127.0.0.1", "port": 8080}})
 
 
 def _install(bed: Bed, folder: Path, plan: dict[str, object]) -> None:

@@ -82,7 +82,8 @@ class Host:
         arguments += ["--threads", "2", "--threads-batch", "2", "--fit", "off", "--jinja", "--no-ui", "--offline"]
         runtime = {"provider": PROVIDER, "version": VERSION, "archive": self.archive, "cmake": self.cmake}
         return {
-            "accelerator": "cpu",
+            "accelerator": changes.get("accelerator", "cpu"),
+            "placement": {"gpus": [0] if changes.get("accelerator") else []},
             "memory": {"weights_bytes": 36000000},
             "host_memory": {"read_ahead": True},
             "cache": {"path": "/srv/llmhost/models", "model_path": changes.get("model", MODEL)},
@@ -269,6 +270,14 @@ def test_a_damaged_archive_is_refused(host: Host, tmp_path: Path) -> None:
     done = host.run(store=tmp_path)
     assert done.rc != 0
     assert "Delete both files and run again" in done.text
+
+
+def test_without_its_gpus_nothing_is_served_and_the_reason_is_told(host: Host) -> None:
+    done = host.run(accelerator="nvidia")
+    assert done.rc != 0
+    assert "cannot reach its GPUs: " in done.text.split("died while it started")[1]
+    assert host.pid() == "0", "it does not serve from the CPU instead"
+    host.converge()
 
 
 def test_remove_leaves_the_models_and_nothing_else(host: Host) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand, run_command
 from ansible_collections.llmhost.core.plugins.module_utils.files import list_names, read_text
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 30.0
 _STEP_SECONDS = 1.0
 _NODE = re.compile(r"nvidia\d+")
 _LOOK = "See `dmesg | grep -i -e nvrm -e nvidia` and `nvidia-smi`, or run the playbook again."
