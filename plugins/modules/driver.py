@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.llmhost.core.plugins.module_utils.driver.driver import Driver, DriverError, Host
+from ansible_collections.llmhost.core.plugins.module_utils.command import run_command
+from ansible_collections.llmhost.core.plugins.module_utils.driver.doing import act, needs_apt
+from ansible_collections.llmhost.core.plugins.module_utils.driver.driver import Driver
 from ansible_collections.llmhost.core.plugins.module_utils.driver.transaction import TransactionError
 from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import Wanted
+from ansible_collections.llmhost.core.plugins.module_utils.driver.work import DriverError, Host, Work
 from ansible_collections.llmhost.core.plugins.module_utils.service.outlive import run
 from ansible_collections.llmhost.core.plugins.module_utils.service.packages import BusyError, Packages
 from ansible_collections.llmhost.core.plugins.module_utils.service.unit import UnitError
@@ -30,11 +33,12 @@ options:
   state:
     description:
       - V(present) makes the driver what the plan says; once one was proved it is not changed to another.
-      - V(upgraded) does that, too, and brings everything to its newest version; refused without a way back.
+      - V(proved) installs nothing, and does all the rest of that.
+      - V(upgraded) brings everything that is pinned to its newest version; refused without a way back.
       - V(returned) takes back an upgrade that was not proved.
       - V(absent) lets the packages go and removes those that were not there before. A kernel stays.
     type: str
-    choices: [present, upgraded, returned, absent]
+    choices: [present, proved, upgraded, returned, absent]
     default: present
   plan:
     description: The plan's section C(driver).
@@ -93,19 +97,15 @@ remedy: {description: What to do when it takes too long., type: str, returned: w
 REMEDY = "See what that process does; run again when it has ended."
 
 
-def act(driver: Driver, state: str) -> str:
-    """Do what is asked for; return why a restart is needed."""
-    if state == "absent":
-        driver.remove()
-        return ""
-    return driver.go_back() if state == "returned" else driver.apply(upgrade=state == "upgraded")
-
-
 def main() -> None:
     """Make the driver what is asked for, or say for whom to wait."""
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["present", "upgraded", "returned", "absent"], "default": "present"},
+            "state": {
+                "type": "str",
+                "choices": ["present", "proved", "upgraded", "returned", "absent"],
+                "default": "present",
+            },
             "plan": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 1800},
             "poll": {"type": "int", "default": 5},
@@ -113,9 +113,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     state = module.params["state"]
-    driver = Driver(Host(run, run), Wanted.from_plan(module.params["plan"]), module.check_mode)
+    work = Work(Host(run_command, run), module.check_mode)
+    driver = Driver(work, Wanted.from_plan(module.params["plan"]))
     busy, reboot = "", ""
-    if driver.needs_apt(state) and not module.check_mode:
+    if needs_apt(driver, state) and not module.check_mode:
         busy = wait_until_free(Packages((), run).waiting_for, module.params["poll"])
     try:
         if not busy:
@@ -124,13 +125,13 @@ def main() -> None:
         busy = str(somebody)
     except DriverError as problem:
         findings = [finding.as_dict() for finding in problem.findings]
-        module.fail_json(msg=str(problem), findings=findings, actions=driver.actions)
+        module.fail_json(msg=str(problem), findings=findings, actions=work.actions)
     except (TransactionError, UnitError, OSError) as problem:
-        module.fail_json(msg=f"the driver: {problem}", findings=[], actions=driver.actions)
-    changed = bool(driver.actions)
+        module.fail_json(msg=f"the driver: {problem}", findings=[], actions=work.actions)
+    changed = bool(work.actions)
     if busy:
-        module.exit_json(changed=changed, running=True, waiting_for=busy, remedy=REMEDY, actions=driver.actions)
-    told = {"reboot": reboot, "version": driver.version, "actions": driver.actions}
+        module.exit_json(changed=changed, running=True, waiting_for=busy, remedy=REMEDY, actions=work.actions)
+    told = {"reboot": reboot, "version": driver.version, "actions": work.actions}
     module.exit_json(changed=changed, running=False, **told)
 
 

@@ -370,6 +370,14 @@ def test_a_library_that_was_upgraded_below_a_loaded_module_needs_a_reboot(tmp_pa
     assert codes(plan, "info") == ["driver.kept", "driver.reboot"]
 
 
+def test_what_came_beside_a_kept_driver_does_not_make_it_ours(tmp_path: Path) -> None:
+    host = machine(tmp_path, **working("595.71.05"))
+    host["state"]["driver"] = {"brought": ["nvidia-container-toolkit"], "kept": True}
+    assert (driver(host)["source"], driver(host)["modules"]) == ("kept", ["nvidia", "nvidia_uvm"])
+    host["state"]["driver"] = {"brought": ["nvidia-utils-580-server"]}
+    assert driver(host)["source"] == "ubuntu"
+
+
 def test_a_container_has_the_driver_of_its_machine_or_none(tmp_path: Path) -> None:
     host = machine(tmp_path, **working("470.256.02"))
     host["capabilities"]["kernel_modules"] = {"able": False, "reason": "a container has no kernel of its own."}
@@ -377,6 +385,7 @@ def test_a_container_has_the_driver_of_its_machine_or_none(tmp_path: Path) -> No
 
     host["nvidia"]["driver"] |= working()
     assert driver(host)["source"] == "kept"
+    assert driver(host)["modules"] == []
 
     host["nvidia"]["driver"] = {}
     plan = decide(host)

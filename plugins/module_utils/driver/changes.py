@@ -51,13 +51,14 @@ class Changes:
 
     def objections(self, wanted: Wanted) -> Iterator[Finding]:
         """Yield why the transaction must not be made for this plan."""
-        yield from self._losses()
+        yield from self.losses()
         if wanted.source == UBUNTU:
             yield from self._compiler(wanted)
         if wanted.source != NVIDIA:
             yield from self._branch(wanted)
 
-    def _losses(self) -> Iterator[Finding]:
+    def losses(self) -> Iterator[Finding]:
+        """Yield why packages that would go are not the driver's to take away."""
         lost = sorted(name for name in self.removed if not is_of_driver(name))
         if lost:
             yield error(

@@ -39,6 +39,11 @@ class Dpkg:
                 broken.add(found["Package"])
         return cls(versions, frozenset(held), frozenset(broken))
 
+    @property
+    def there(self) -> set[str]:
+        """Return every package of which something is there."""
+        return {*self.versions, *self.broken}
+
     def missing(self, names: tuple[str, ...]) -> list[str]:
         """Return those of ``names`` that are not installed."""
         return [name for name in names if name not in self.versions]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.llmhost.core.plugins.module_utils.driver.changes import FAMILY, KERNEL_FAMILY
-from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import KEPT, Wanted
+from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import Wanted
 from ansible_collections.llmhost.core.plugins.module_utils.text_file import TextFile
 
 HEAD = "Written by llmhost (role nvidia_driver)."
@@ -54,10 +54,12 @@ class Settings:
 
 
 def _texts(wanted: Wanted, pinned: tuple[str, ...]) -> dict[str, str]:
-    texts = {"modules": f"# {HEAD} The service needs them before it starts.\n" + _lines(wanted.modules)}
-    if wanted.source != KEPT or wanted.hold:
+    texts = {}
+    if wanted.modules:
+        texts["modules"] = f"# {HEAD} The service needs them before it starts.\n" + _lines(wanted.modules)
+    if wanted.is_ours:
         texts["apt"] = blacklist(pinned)
-    if wanted.persistence:
+    if wanted.is_ours and wanted.persistence:
         texts[PERSISTENCE_UNIT] = _PERSISTENCE
     if wanted.fabric_manager:
         texts[FABRIC_UNIT] = _FABRIC

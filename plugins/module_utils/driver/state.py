@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.command import RunCommand
 from ansible_collections.llmhost.core.plugins.module_utils.driver.kernel_module import KernelModule, kernels
-from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import KEPT, UBUNTU_DKMS, Wanted
+from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import UBUNTU_DKMS, Wanted
 from ansible_collections.llmhost.core.plugins.module_utils.files import list_names, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding, error
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import Gpu
@@ -56,8 +56,10 @@ class DriverState:
         module = self.running or self.next_boot
         return module.version if module else ""
 
-    def reboot_reason(self) -> str:
-        """Return why only a restart brings the driver into use; "" when none is needed."""
+    def reboot_reason(self, wanted: Wanted) -> str:
+        """Return why only a restart brings the driver into use; "" when none is needed, or none would help."""
+        if wanted.in_container:
+            return ""
         if self.loaded and self.running and self.loaded != self.running.version:
             return f"the module {self.loaded} is loaded, and {self.running.version} is installed"
         if self.running is None and self.next_boot and self.next_kernel != self.kernel:
@@ -67,7 +69,9 @@ class DriverState:
         return ""
 
     def findings(self, wanted: Wanted) -> Iterator[Finding]:
-        """Yield what of the result on the disk is not what the plan wants."""
+        """Yield what of the result on the disk is not what the plan wants. A container has no modules on its disk."""
+        if wanted.in_container:
+            return
         modules = {module for module in (self.running, self.next_boot) if module}
         if not modules:
             yield error(
@@ -83,7 +87,7 @@ class DriverState:
             )
         for module in sorted(modules, key=lambda found: found.kernel):
             yield from _judge(module, wanted)
-            if self.library != module.version and wanted.source != KEPT:
+            if self.library != module.version and wanted.is_ours:
                 yield error(
                     "driver.library_mismatch",
                     f"libnvidia-ml is of version {self.library or 'none'}, the module for {module.kernel} of "
@@ -100,13 +104,7 @@ def _judge(module: KernelModule, wanted: Wanted) -> Iterator[Finding]:
             f"{where} is of version {module.version}, the plan wants the branch {wanted.branch}.",
             f"Run {UPGRADE}, or set llmhost_driver_branch to the branch that is there.",
         )
-    elif wanted.version and wanted.version.split("-")[0] != module.version:
-        yield error(
-            "driver.other_version",
-            f"{where} is of version {module.version}, the plan expects {wanted.version}.",
-            f"Run {UPGRADE}.",
-        )
-    if wanted.source != KEPT and module.flavour not in (None, wanted.flavour):
+    if wanted.is_ours and module.flavour not in (None, wanted.flavour):
         yield error(
             "driver.other_flavour",
             f"{where} is the {module.flavour} one, the plan wants the {wanted.flavour} one.",

@@ -113,6 +113,7 @@ class DriverFacts:
         nvidia = record.section(facts, "nvidia")
         driver = record.section(nvidia, "driver")
         kernel = record.section(facts, "kernel")
+        made = record.section(record.section(facts, "state"), "driver")
         limits = [record.integer(gpu, "power_limit_max_watts") for gpu in record.sections(nvidia, "gpus")]
         return cls(
             gpus=tuple(DrivenGpu.from_facts(gpu) for gpu in record.sections(facts, "gpus")),
@@ -127,7 +128,7 @@ class DriverFacts:
             nvswitches=len(record.texts(nvidia, "nvswitches")),
             most_watts=min(filter(None, limits), default=None),
             packages=PackageFacts.from_facts(record.section(nvidia, "packages")),
-            made=record.section(record.section(facts, "state"), "driver"),
+            made={} if record.flag(made, "kept") else made,
         )
 
     def without_apt(self) -> DriverFacts:

@@ -73,7 +73,8 @@ def plan_driver(
     fabric, said = fabric_manager(there, branch, declared or host.described) if made.source != KEPT else (None, [])
     reboot, asked = plan_reboot(there, host, intent, made, boot_id)
     findings += [*said, *asked, *check_power_limit(there, intent), *check_toolkit(there, intent)]
-    return DriverPlan(_section(there, intent, branch, made, fabric, reboot, declared), tuple(findings))
+    section = _section(there, intent, branch, made, fabric, reboot, declared)
+    return DriverPlan({**section, "modules": list(MODULES) if capability.able or declared else []}, tuple(findings))
 
 
 def _check_kernel(capability: Capability) -> list[Finding]:
@@ -109,5 +110,4 @@ def _section(
         "container_toolkit": intent.container_toolkit,
         "secure_boot": facts.secure_boot,
         "declared": declared,
-        "modules": list(MODULES),
     }

@@ -37,6 +37,6 @@ DRIVER = Field(
         "container_toolkit": Field((bool,), "Whether nvidia-container-toolkit is installed."),
         "secure_boot": Field((bool,), "Whether the firmware takes only signed modules."),
         "declared": Field((bool,), "Whether the GPUs are named by llmhost_gpus and not in the machine."),
-        "modules": Field((list,), "The kernel modules to load at boot."),
+        "modules": Field((list,), "The kernel modules to load at boot; none where a container may load none."),
     },
 )

@@ -56,7 +56,17 @@ _REMEDIES = (
     ),
     (
         r"Unable to locate package|no installation candidate",
-        "Ubuntu's sources main and universe are needed: see /etc/apt/sources.list on the host.",
+        "Ubuntu's sources main and universe are needed, for a driver restricted and multiverse, too: see "
+        "/etc/apt/sources.list on the host, and run apt-get update.",
+    ),
+    (
+        r"404 +Not Found",
+        "The source lists files that it does not have: it is being renewed, or a mirror lags. Run again in an hour, or "
+        "name another mirror in /etc/apt/sources.list on the host.",
+    ),
+    (
+        r"Bad return status for module build",
+        "The module does not compile for this kernel: /var/lib/dkms/*/*/build/make.log on the host says why.",
     ),
     (r"unmet dependencies|held broken packages", "Mend the packages of the host first: `apt-get -f install` says how."),
     (r"error processing|Sub-process .*dpkg", "Mend that package first: `dpkg --configure -a` on the host says how."),
@@ -107,20 +117,26 @@ class Packages:
             # apt also fails when it cannot configure a package of somebody else that was broken before.
             if done.rc == 0 or not self.missing():
                 return
-            if _INTERRUPTED.search(said) and "repair" not in tried:
-                tried.add("repair")
-                self._repair()
-            elif "update" not in tried:
-                # Old lists name versions that the source no longer has, and dependencies that no longer fit.
-                tried.add("update")
-                self.update()
-            elif _BROKEN_LISTS.search(said) and "lists" not in tried:
-                # Fetching what has changed does not mend what is damaged.
-                tried.add("lists")
-                self._drop_lists()
-                self.update()
-            else:
+            if not self.mend(said, tried):
                 raise PackagesError(explain(missing, said))
+
+    def mend(self, said: str, tried: set[str]) -> bool:
+        """Do the next thing that may help apt, by what it said, and note it in ``tried``; False when none is left."""
+        if _INTERRUPTED.search(said) and "repair" not in tried:
+            tried.add("repair")
+            self._repair()
+        elif "update" not in tried:
+            # Old lists name versions that the source no longer has, and dependencies that no longer fit.
+            tried.add("update")
+            self.update()
+        elif _BROKEN_LISTS.search(said) and "lists" not in tried:
+            # Fetching what has changed does not mend what is damaged.
+            tried.add("lists")
+            self._drop_lists()
+            self.update()
+        else:
+            return False
+        return True
 
     def repair_if_interrupted(self) -> None:
         """Finish an installation that was cut off: until then apt does nothing else."""
@@ -149,6 +165,10 @@ class Packages:
     def update(self) -> None:
         """Fetch the lists. One source of several may be out of reach: what is wanted may be had without it."""
         self.apt_get("update")
+
+    def mark(self, what: str, names: Sequence[str]) -> CommandResult:
+        """Run apt-mark; raise BusyError when somebody else works with dpkg."""
+        return self._do("apt-mark", what, *names)
 
     def apt_get(self, *arguments: str) -> CommandResult:
         """Run apt-get; raise BusyError when somebody else works with it."""
