@@ -31,9 +31,11 @@ Index = dict[str, tuple[str, tuple[str, ...]]]
 def driver_index(branch: str, version: str, kernels: Sequence[str] = (RUNNING, NEWER)) -> Index:
     """Return the packages of a branch as jammy has them: their versions, and what each depends on."""
     common, word = f"nvidia-kernel-common-{branch}", f"{branch}-open"
+    firmware = f"nvidia-firmware-{branch}-{version.split('-')[0]}"
     needs = (common, f"libnvidia-compute-{branch}", f"nvidia-compute-utils-{branch}", f"nvidia-kernel-source-{word}")
     names: dict[str, tuple[str, ...]] = {
-        common: (),
+        common: (firmware,),
+        firmware: (),
         f"libnvidia-compute-{branch}": (common,),
         f"nvidia-compute-utils-{branch}": (f"libnvidia-compute-{branch}",),
         f"nvidia-kernel-source-{word}": (),

@@ -102,10 +102,24 @@ def test_a_compiled_driver_gets_the_headers_of_the_newer_kernel(tmp_path: Path) 
 def test_another_branch_takes_the_place_of_the_first(tmp_path: Path) -> None:
     machine = ready(tmp_path)
     assert do(machine, "upgraded", **NEWEST) == ""
-    assert not [name for name in machine.packages if "-580-server" in name and name != "nvidia-kernel-source-580"]
+    assert not [name for name in machine.packages if "-580-server" in name]
     assert "nvidia-utils-595-server" in machine.held
     good = machine.host().state.read()["good"]
     assert good["nvidia-utils-595-server"] == V595
+
+
+def test_old_firmware_and_modules_for_old_kernels_go(tmp_path: Path) -> None:
+    machine = ready(tmp_path)
+    do(machine, "upgraded")
+    assert [name for name in machine.packages if "firmware" in name] == ["nvidia-firmware-580-server-580.178.04"]
+    assert f"{MODULES}-{RUNNING}" in machine.packages  # it runs
+    machine.boot()
+    newest = "5.15.0-205-generic"
+    machine.offer(kernel_index(newest), driver_index("580-server", V580_NEWER, [RUNNING, NEWER, newest]))
+    plan = {"packages": [f"{MODULES}-{NEWER}", *PLAN["packages"][1:]]}
+    assert do(machine, "upgraded", **plan) == ""
+    assert {f"{MODULES}-{NEWER}", f"{MODULES}-{newest}"} <= machine.packages.keys()
+    assert f"{MODULES}-{RUNNING}" not in machine.packages
 
 
 def test_without_anything_newer_nothing_is_done(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import 
 from ansible_collections.llmhost.core.plugins.module_utils.finding import error
 
 _KERNEL = re.compile(r"^linux-image-(?:unsigned-)?(\d[\w.+-]*)$")
-_FOR_ONE_KERNEL = re.compile(r"^linux-modules-nvidia-.*-\d+\.\d+\.\d+-\d+-[\w-]+$")
+_FOR_ONE_KERNEL = re.compile(r"^linux-modules-nvidia-.*-(\d+\.\d+\.\d+-\d+-[\w-]+)$")
+_FIRMWARE = re.compile(r"^nvidia-firmware-.*-\d+\.\d+")
 _WORDS = (*NEW, *HOLD_IS_OURS)
 # What the package of a running kernel asks before it goes. Where nobody answers, it takes the answer that is stored.
 _QUESTION = "linux-base linux-base/removing-running-kernel boolean"
@@ -48,6 +49,7 @@ class Renewal:
         self._work.transaction(_WORDS).update()
         names, changes = self._newest()
         if not changes.is_empty:
+            names += self._outdated(changes)
             self._work.transact([*_WORDS, *names], partial(self._judge, names))
         return self._driver.prove()
 
@@ -85,6 +87,17 @@ class Renewal:
         needed = [name for kernel in kernels for name in self._wanted.packages_for_kernel(kernel)]
         more = [name for name in needed if name not in {*names, *changes.brought}]
         return ([*names, *more], self._look([*names, *more])) if more else (names, changes)
+
+    def _outdated(self, changes: Changes) -> list[str]:
+        """Return what nothing else takes away, as words: firmware, whose name has its version, and modules for kernels
+        that are neither in use nor the next ones. They would keep those kernels on the disk for ever."""
+        state = self._driver.look()
+        used = (state.kernel, state.next_kernel)
+        names = set(self._work.record.brought) & set(self._work.dpkg().versions) - set(changes.changed)
+        firmware = any(_FIRMWARE.match(name) for name in changes.brought)
+        modules = {name for name in names if (match := _FOR_ONE_KERNEL.match(name)) and match[1] not in used}
+        old = modules | {name for name in names if firmware and _FIRMWARE.match(name)}
+        return [f"{name}-" for name in sorted(old - set(changes.removed))]
 
     def _look(self, names: Iterable[str]) -> Changes:
         return self._work.transaction([*_WORDS, *names]).simulate()
