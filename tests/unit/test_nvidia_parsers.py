@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.command import CommandResult
+from ansible_collections.llmhost.core.plugins.module_utils.host.acs import redirecting_bridges, redirects
 from ansible_collections.llmhost.core.plugins.module_utils.host.nvidia import largest_region
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia import (
     driver_state,
@@ -17,7 +18,6 @@ from ansible_collections.llmhost.core.plugins.module_utils.nvidia import (
     smi_status,
     smi_text,
 )
-from ansible_collections.llmhost.core.plugins.module_utils.nvidia.acs import redirecting_bridges, redirects
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.driver_state import DkmsModule
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.gpu import DriverGpu, NvLink
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.nvlink import links_between

@@ -15,11 +15,11 @@ from ansible_collections.llmhost.core.plugins.module_utils.command import (
 )
 from ansible_collections.llmhost.core.plugins.module_utils.files import list_names, read_int, read_text, read_word
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
+from ansible_collections.llmhost.core.plugins.module_utils.host.acs import redirecting_bridges
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu import Gpu
 from ansible_collections.llmhost.core.plugins.module_utils.host.gpu_ids import GPU_MODELS, GpuModel
 from ansible_collections.llmhost.core.plugins.module_utils.host.pcie import PcieLink
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia import driver_state, matrix, nvlink, smi_query
-from ansible_collections.llmhost.core.plugins.module_utils.nvidia.acs import redirecting_bridges
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.driver_findings import Surroundings, judge_driver
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.driver_state import DriverState
 from ansible_collections.llmhost.core.plugins.module_utils.nvidia.gpu import DriverGpu

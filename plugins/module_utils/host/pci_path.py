@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ansible_collections.llmhost.core.plugins.module_utils.files import read_word
@@ -20,14 +21,20 @@ class Bridge:
     device: str
 
 
-def bridges_above(function: str) -> tuple[Bridge, ...]:
-    """Return the bridges above the PCI function in the directory ``function``, the nearest first."""
-    found = []
+def directories_above(function: str) -> Iterator[str]:
+    """Yield the directories of the bridges above the PCI function in the directory ``function``, the nearest first."""
     above = os.path.dirname(os.path.realpath(function))
     while _ADDRESS.fullmatch(os.path.basename(above)):
-        found.append(Bridge(os.path.basename(above), _id(above, "vendor"), _id(above, "device")))
+        yield above
         above = os.path.dirname(above)
-    return tuple(found)
+
+
+def bridges_above(function: str) -> tuple[Bridge, ...]:
+    """Return the bridges above the PCI function in the directory ``function``, the nearest first."""
+    return tuple(
+        Bridge(os.path.basename(above), _id(above, "vendor"), _id(above, "device"))
+        for above in directories_above(function)
+    )
 
 
 def _id(bridge: str, name: str) -> str:

@@ -6,8 +6,9 @@ The kernel has no file for it, so that the capability is read from the configura
 from __future__ import annotations
 
 import os
-import re
 import struct
+
+from ansible_collections.llmhost.core.plugins.module_utils.host.pci_path import directories_above
 
 # The space that any user sees, the one of plain PCI, and the extended one.
 _PLAIN = 256
@@ -15,17 +16,6 @@ _ACS = 0x000D
 _CONTROL = 6
 # Requests and completions between ports below are redirected upstream.
 _REDIRECT = 0x4 | 0x8
-_ADDRESS = re.compile(r"\A[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\Z")
-
-
-def bridges_above(function: str) -> list[str]:
-    """Return the directories of the bridges above the PCI function at a directory, the nearest first."""
-    found = []
-    directory = os.path.dirname(os.path.realpath(function))
-    while _ADDRESS.match(os.path.basename(directory)):
-        found.append(directory)
-        directory = os.path.dirname(directory)
-    return found
 
 
 def redirects(config: bytes) -> bool | None:
@@ -45,7 +35,7 @@ def redirects(config: bytes) -> bool | None:
 def redirecting_bridges(functions: list[str]) -> list[str] | None:
     """Return the addresses of the bridges above these functions that redirect; None where it cannot be read."""
     found: set[str] = set()
-    for bridge in {bridge for function in functions for bridge in bridges_above(function)}:
+    for bridge in {bridge for function in functions for bridge in directories_above(function)}:
         verdict = redirects(_config(bridge))
         if verdict is None:
             return None
