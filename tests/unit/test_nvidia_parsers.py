@@ -127,6 +127,40 @@ def test_a_gpu_that_is_lost_is_none() -> None:
     assert [gpu.index for gpu in smi_query.parse_query(said)] == [0, 2]
 
 
+ODD = """index, uuid, pci.bus_id, memory.total [MiB], compute_cap, power.limit [W], ecc.mode.current, temperature.gpu
+0, GPU-a, 00000000:01:00.0, 24576 MiB, 8.6, 350.00 W, [N/A], 41, one, more, column
+1, GPU-b, 00000000:02:00.0, [Unknown Error], [Unknown Error], [Unknown Error], [Not Supported], [Unknown Error]
+2, GPU-c, 00000000:03:00.0, [GPU requires reset], 8.6, [GPU requires reset], Disabled, [GPU requires reset]
+3, GPU-d, 00000000:04:00.0, 24576 MiB, 8,6, 350,00 W, Enabled, 41
+4, GPU-e, 00000000:05:00.0, 24576 MiB, 8.6, 350,00 W, Enabled, 41
+5, GPU-f, 00000000:06:00.0, 24576 M"""
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_rows_that_are_odd_are_read_as_far_as_they_go(end: str) -> None:
+    found = smi_query.parse_query(ODD.replace("\n", end))
+    facts = [
+        (gpu.index, gpu.pci_address, gpu.vram_bytes, gpu.compute_capability, gpu.power_limit_watts, gpu.ecc)
+        for gpu in found
+    ]
+    memory = 24576 << 20
+    assert facts == [
+        (0, "0000:01:00.0", memory, "8.6", 350, None),
+        (1, "0000:02:00.0", None, None, None, None),
+        (2, "0000:03:00.0", None, "8.6", None, False),
+        (3, "0000:04:00.0", memory, "8.6", 350, True),
+        (4, "0000:05:00.0", memory, "8.6", 350, True),
+        (5, "0000:06:00.0", None, None, None, None),
+    ]
+
+
+def test_a_gpu_that_waits_for_a_reset_is_said_though_the_status_is_0() -> None:
+    finding = smi_status.judge_status(CommandResult(0, ODD, ""))
+    assert finding is not None
+    assert finding.code == "facts.nvidia_smi_reset_required"
+    assert smi_status.judge_status(CommandResult(0, ODD.replace("GPU requires reset", "N/A"), "")) is None
+
+
 def test_words_that_look_like_a_header_and_rows() -> None:
     assert smi_query.parse_query('"index"\nThe number of the GPU\n"uuid"\n') == ()
     assert smi_query.parse_query("pci.bus_id, name\nhere, there\n") == ()

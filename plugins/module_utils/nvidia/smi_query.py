@@ -46,6 +46,8 @@ _BAD_ARGUMENT = 2
 _BAD_FIELD = re.compile(r'Field "([^"\n]+)" is not a valid field')
 _UNIT = re.compile(r"\s*\[[^\]]*\]\Z")
 _CAPABILITY = re.compile(r"\A[0-9]{1,2}\.[0-9]\Z", re.ASCII)
+_DECIMALS = frozenset({"compute_cap", "power.limit", "power.max_limit"})
+_FRACTION = re.compile(r"\A[0-9]{1,2}( W)?\Z", re.ASCII)
 _OTHER_NAMES = {"gpu_name": "name", "gpu_uuid": "uuid", "gpu_bus_id": "pci.bus_id"}
 
 
@@ -87,20 +89,36 @@ def parse_rows(text: str, fields: Sequence[str] = ()) -> list[dict[str, str]]:
         cells = [cell.strip() for cell in cells]
         if not names:
             names = _header(cells)
-        elif len(cells) == len(names) and _is_gpu(row := dict(zip(names, cells, strict=True))):
+        elif _is_gpu(row := _row(names, cells)):
             rows.append(row)
     return rows
 
 
+def _row(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """Return the cells by their names. A row may end early, or go on after the last name.
+
+    Where somebody's language writes decimals with a comma there are cells too many: the halves are joined again.
+    """
+    row, rest = {}, list(cells)
+    for left in range(len(names), 0, -1):
+        if not rest:
+            break
+        cell, name = rest.pop(0), names[-left]
+        if name in _DECIMALS and len(rest) >= left and cell.isdecimal() and _FRACTION.match(rest[0]):
+            cell = f"{cell}.{rest.pop(0)}"
+        row[name] = cell
+    return row
+
+
 def _is_gpu(row: dict[str, str]) -> bool:
-    """Tell whether a line with as many commas as the header is about a GPU that answers."""
+    """Tell whether a line is about a GPU that answers."""
     if "[GPU is lost]" in row.values():
         return False
-    if "index" in row:
-        return smi_text.whole(row["index"]) is not None
-    if "pci.bus_id" in row:
-        return smi_text.pci_address(row["pci.bus_id"]) is not None
-    return row.get("uuid", "GPU-").startswith(("GPU-", "MIG-"))
+    if "index" in row and (len(row) < 2 or smi_text.whole(row["index"]) is None):
+        return False
+    if "pci.bus_id" in row and smi_text.pci_address(row["pci.bus_id"]) is None:
+        return False
+    return row.get("uuid", "GPU-").startswith(("GPU-", "MIG-", "["))
 
 
 def _header(cells: Sequence[str]) -> list[str]:

@@ -15,8 +15,8 @@ MISMATCH = 18
 
 _KERNEL_LOG = "`dmesg | grep -E 'NVRM|Xid'` on the host tells what the driver ran into."
 _LONGEST = 300
-# A line of the table, or its header.
-_ROW = re.compile(r"(index|[0-9]+), (?!.*\[GPU is lost\])")
+# A line of the table, or its header; not that of a GPU that does not answer.
+_ROW = re.compile(r"(index|[0-9]+), (?!.*\[GPU (is lost|requires reset)\])")
 
 # The manual page of nvidia-smi has those up to 15; the others are NVML's, which it passes on.
 _STATUSES: dict[int, tuple[str, str, str]] = {
