@@ -15,10 +15,11 @@ from typing import Any
 import openai
 import pytest
 import testinfra
+from ansible_collections.llmhost.core.plugins.module_utils.proof.verdict import Verdict
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row
 
 from tests.acceptance.expectation import Figure
-from tests.acceptance.report import Check, Measure, Report
+from tests.acceptance.report import Check, Measure, Proved, Report
 from tests.acceptance.sudo import SudoPassword, inherited_password, resolved
 from tests.acceptance.target import NoPlanError, Target
 from tests.acceptance.tunnel import Tunnel, relay_command
@@ -29,6 +30,7 @@ ABOUT_THE_SERVICE = {"test_service", "test_api", "test_memory"}
 _targets = pytest.StashKey[list[Target]]()
 _checks = pytest.StashKey[dict[str, Check]]()
 _memory = pytest.StashKey[list[Row]]()
+_proofs = pytest.StashKey[list[Verdict]]()
 _journal_shown = pytest.StashKey[bool]()
 
 
@@ -52,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "each(items): once for each item that the function finds in the plan")
     config.stash[_checks] = {}
     config.stash[_memory] = []
+    config.stash[_proofs] = []
     # testinfra calls ansible-inventory by name; it lies beside this Python, which need not be on the path.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     option = config.option
@@ -128,6 +131,12 @@ def measure(pytestconfig: pytest.Config) -> Measure:
     return record
 
 
+@pytest.fixture
+def proved(pytestconfig: pytest.Config) -> Proved:
+    """Return a function that puts what the proof of the GPUs found into the report."""
+    return pytestconfig.stash[_proofs].append
+
+
 @pytest.fixture(scope="session")
 def base_url(target: Target) -> Iterator[str]:
     """Return the address of the service, as the controller reaches it; fail when nothing runs there."""
@@ -198,4 +207,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     names = ", ".join(target.name for target in targets)
     checks = tuple(sorted(session.config.stash[_checks].values(), key=lambda check: check.group))
     memory: list[Row] = session.config.stash[_memory]
-    Report(names, plan["tier"], plan["model"]["request"]["model"], checks, tuple(memory)).write(directory)
+    model = plan["model"]["request"]["model"]
+    proofs = session.config.stash[_proofs] or [Verdict({})]
+    Report(names, plan["tier"], model, checks, tuple(memory), proofs[-1]).write(directory)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.finding import Finding
+from ansible_collections.llmhost.core.plugins.module_utils.proof.proof_table import as_text as proof_text
+from ansible_collections.llmhost.core.plugins.module_utils.proof.verdict import Verdict
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row, findings, table
 
 Outcome = str  # passed, failed or skipped
 
 Measure = Callable[[Iterable[Row]], None]  # puts planned and seen memory into the report
+Proved = Callable[[Verdict], None]  # puts what the proof of the GPUs found into the report
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Report:
     model: str
     checks: tuple[Check, ...]
     memory: tuple[Row, ...] = ()
+    proof: Verdict = field(default_factory=lambda: Verdict({}))
 
     @property
     def findings(self) -> list[Finding]:
@@ -58,7 +62,10 @@ class Report:
         """Return the report as plain data."""
         memory = [row.as_dict() for row in self.memory]
         found = [finding.as_dict() for finding in self.findings]
-        return {"schema": 2, **asdict(self), "memory": memory, "findings": found, "counts": self.counts}
+        proof = dict(self.proof.result)
+        data = {name: value for name, value in vars(self).items() if name not in ("checks", "memory", "proof")}
+        data |= {"checks": [asdict(check) for check in self.checks], "memory": memory, "proof": proof}
+        return {"schema": 3, **data, "findings": found, "counts": self.counts}
 
     def as_text(self) -> str:
         """Return the report as tables, followed by the whole story of each check that failed."""
@@ -67,7 +74,7 @@ class Report:
         failures = [f"{check.group}: {check.name}\n{check.detail.rstrip()}" for check in self.checks if _failed(check)]
         counts = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items() if number)
         head = f"Acceptance of {self.host} (tier {self.tier}, model {self.model}): {counts or 'no check was made'}"
-        return "\n\n".join([head, checks, *self._memory_text(), *failures]) + "\n"
+        return "\n\n".join([head, checks, *self._memory_text(), *self._proof_text(), *failures]) + "\n"
 
     def _memory_text(self) -> list[str]:
         if not self.memory:
@@ -75,6 +82,9 @@ class Report:
         found = [f"{finding.message}\n  remedy:   {finding.remedy}" for finding in self.findings]
         heading = "Memory planned and seen (a positive difference was planned and not used)"
         return [f"{heading}\n{table(self.memory)}", "\n".join(found or ["No total is off by more than 6 %."])]
+
+    def _proof_text(self) -> list[str]:
+        return [f"GPUs, as they were proved\n{proof_text(self.proof)}"] if self.proof.result else []
 
     def write(self, directory: Path) -> None:
         """Leave ``report.json`` and ``report.txt`` in a directory."""

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.proof.verdict import Verdict
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation, DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row
 
@@ -72,6 +73,22 @@ def test_planned_and_seen_memory_is_a_table_and_a_difference_over_six_percent_a_
     assert [finding["code"] for finding in report.as_dict()["findings"]] == ["memory.planned_under"]
     assert report.as_dict()["memory"][0]["difference_bytes"] == 4 << 20
     assert "Memory" not in REPORT.as_text()
+
+
+def test_what_the_gpus_proved_is_a_table() -> None:
+    one, other = "0000:01:00.0", "0000:41:00.0"
+    ways = [
+        {"way": way, "from": source, "to": target, "outcome": "ok", "gbs": 50.5}
+        for way in ("staged", "copy", "read", "write")
+        for source, target in ((one, other), (other, one))
+    ]
+    gpus = [{"pci_address": address, "memory": {"outcome": "ok"}} for address in (one, other)]
+    result = {"devices": {"outcome": "ok"}, "gpus": gpus, "pairs": [{"a": one, "b": other, "transfers": ways}]}
+    report = replace(REPORT, proof=Verdict.from_result(result))
+    assert "GPUs, as they were proved\ngpu   address " in report.as_text()
+    assert "GPU1  50.5 direct  -\n" in report.as_text()
+    assert json.loads(json.dumps(report.as_dict()))["proof"] == result
+    assert (REPORT.as_dict()["proof"], "proved" in REPORT.as_text()) == ({}, False)
 
 
 ARGUMENTS = ["--model", "/m x.gguf", "--port", "80", "--swa-full"]

@@ -228,6 +228,7 @@ def test_a_bar_smaller_than_the_memory() -> None:
 def test_the_slots_of_a_virtual_machine_are_its_hypervisors_invention() -> None:
     narrow = alike(2, {(0, 1): ("PHB", "CNS")}, kind=L4, card={"lanes": 1, "generation": 1}, **VIRTUAL)
     assert found(narrow).keys() == {"gpus.no_peer_transfers"}
+    assert "x-nv-gpudirect-clique" in found(narrow)["gpus.no_peer_transfers"][1]
     granted = alike(2, {(0, 1): ("SYS", "OK")}, acs=["0000:00:01.1"], iommu=True, **VIRTUAL)
     assert found(granted).keys() == {"gpus.peers_unproven"}
 

@@ -18,10 +18,11 @@ WAYS = ("copy", "read", "write")
 DRIVER = "580.178.04"
 
 
-def transfers(outcome: str, gbs: float = 24.0) -> list[Facts]:
+def transfers(a: int, b: int, outcome: str, gbs: float = 24.0) -> list[Facts]:
     """All transfers of a pair, direct ones with that outcome."""
-    found = [{"way": "staged", "outcome": "ok", "gbs": 10.0}]
-    return found + [{"way": way, "outcome": outcome, "gbs": gbs} for way in WAYS]
+    ends = [{"from": address(one), "to": address(other)} for one, other in ((a, b), (b, a))]
+    found = [{"way": "staged", "outcome": "ok", "gbs": 10.0, **way} for way in ends]
+    return found + [{"way": name, "outcome": outcome, "gbs": gbs, **way} for name in WAYS for way in ends]
 
 
 def proved(pairs: dict[tuple[int, int], str], summed: str = "ok", gbs: float = 24.0, **fields: Any) -> Facts:
@@ -35,7 +36,7 @@ def proved(pairs: dict[tuple[int, int], str], summed: str = "ok", gbs: float = 2
         "devices": {"outcome": "ok"},
         "gpus": [],
         "pairs": [
-            {"a": address(a), "b": address(b), "transfers": transfers(outcome, gbs)}
+            {"a": address(a), "b": address(b), "transfers": transfers(a, b, outcome, gbs)}
             for (a, b), outcome in pairs.items()
         ],
         "all_reduce": {"without_peer": {"outcome": "ok"}, "with_peer": {"outcome": summed}},

@@ -97,7 +97,7 @@ def test_a_healthy_host_is_proved(prove: Prove, tmp_path: Path) -> None:
     progress = json.loads((tmp_path / "files/progress.json").read_text(encoding="utf-8"))
     assert (progress["stage"], progress["done"], progress["total"]) == ("all-reduce", 7, 8)
     verdict = Verdict.from_result(result)
-    assert (verdict.peer_transfers, verdict.reduces, verdict.environment) == (True, True, {})
+    assert (verdict.peer_transfers, verdict.reduces, verdict.peers) == (True, True, "proved")
 
 
 def test_a_single_gpu_is_proved_alone(prove: Prove) -> None:
@@ -124,7 +124,7 @@ def test_a_grant_that_does_not_hold_is_found(prove: Prove, way: str, fault: str)
     assert list(result["all_reduce"]) == ["without_peer"]
     verdict = Verdict.from_result(result)
     assert (verdict.peer_transfers, verdict.bad_pairs) == (False, [(A, B)])
-    assert verdict.environment == {"NCCL_P2P_DISABLE": "1"}
+    assert verdict.peers == "failed"
 
 
 def test_a_transfer_that_hangs_is_a_result(prove: Prove) -> None:
@@ -201,7 +201,7 @@ def test_an_all_reduce_that_works_only_without_peer_access_is_found(prove: Prove
     assert result["all_reduce"]["without_peer"]["outcome"] == "ok"
     assert levels(result) == {("warning", "proof.all_reduce")}
     verdict = Verdict.from_result(result)
-    assert (verdict.reduces, verdict.environment) == (True, {"NCCL_P2P_DISABLE": "1"})
+    assert (verdict.reduces, verdict.peers) == (True, "failed")
 
 
 def test_an_all_reduce_that_never_works_is_no_fault_of_the_hardware(prove: Prove) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.proof.proof_table import as_text
 from ansible_collections.llmhost.core.plugins.module_utils.proof.verdict import Verdict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +63,7 @@ def test_a_healthy_pair() -> None:
     verdict = Verdict.from_result(result(), BRIDGE)
     assert codes(verdict) == []
     assert (verdict.healthy, verdict.peer_transfers, verdict.reduces) == (True, True, True)
-    assert (verdict.bad_pairs, verdict.environment, verdict.last_word()) == ([], {}, {})
+    assert (verdict.bad_pairs, verdict.peers, verdict.last_word()) == ([], "proved", {})
     assert verdict.pairs[0].gbs == 52.0
 
 
@@ -110,7 +111,7 @@ def test_several_bad_pairs_are_one_finding() -> None:
     assert codes(verdict) == [("warning", "proof.peer")]
     assert verdict.findings[0].message.count("copy hangs, read gives wrong data") == 2
     assert verdict.bad_pairs == [(A, B), (A, "0000:81:00.0")]
-    assert verdict.environment == {"NCCL_P2P_DISABLE": "1"}
+    assert verdict.peers == "failed"
 
 
 def test_a_pair_that_was_not_tried_proves_nothing() -> None:
@@ -132,7 +133,7 @@ def test_a_gpu_that_throttles_is_told() -> None:
     hot = gpu(A, sensors={"throttled": ["too hot (by the driver)"], "temperature_max": 93.0})
     verdict = Verdict.from_result(result(gpus=[hot, gpu(B)]))
     assert codes(verdict) == [("warning", "proof.throttled")]
-    assert "93.0 C" in verdict.as_text()
+    assert "93 C" in as_text(verdict)
 
 
 def test_a_process_stuck_in_the_kernel_is_the_worst() -> None:
@@ -141,10 +142,49 @@ def test_a_process_stuck_in_the_kernel_is_the_worst() -> None:
     assert "reboot" in verdict.last_word()["remedy"].lower()
 
 
-def test_the_text_has_a_line_for_everything() -> None:
-    lines = Verdict.from_result(result(), BRIDGE).as_text().splitlines()
-    assert [line.split()[0] for line in lines] == [A, B, A, "all-reduce", "all-reduce"]
-    assert "52.0 GB/s (expected 50.6)" in lines[2]
+def test_the_tables_show_everything() -> None:
+    seen = {"temperature_max": 71.0, "clock_mhz": 1800.0, "power_watts": 349.5, "throttled": []}
+    figures = {
+        "memory": {"outcome": "ok", "tested_bytes": 23 << 30},
+        "host_link": {"outcome": "ok", "to_gpu_gbs": 25.1, "to_host_gbs": 24.7},
+        "product": {"outcome": "ok", "tflops": 18.2},
+        "sensors": seen,
+    }
+    summed = {"outcome": "ok", "bus_gbs": 40.1, "latency_us": 12.0}
+    reduced = {"with_peer": summed, "without_peer": {"outcome": "hang"}}
+    told = as_text(Verdict.from_result(result(gpus=[gpu(A, **figures), gpu(B)], all_reduce=reduced), BRIDGE))
+    cells = [line.split() for line in told.splitlines()]
+    assert cells[1] == (f"GPU0 {A} ok 23.0 GiB 25.1 GB/s 24.7 GB/s ok 18.2 71 C 1800 MHz 349.5 W".split())
+    assert cells[2] == f"GPU1 {B} ok 23.0 GiB - - ok - - - -".split()
+    assert [cells[4], cells[5], cells[6]] == [
+        ["GPU0", "GPU1"],
+        ["GPU0", "-", "52", "direct"],
+        ["GPU1", "52", "direct", "-"],
+    ]
+    assert "NCCL all-reduce direct            ok    40.1 GB/s  12 us for 32 KiB" in told
+    assert "NCCL all-reduce through the host  hang  -          -" in told
+    assert "warning: An all-reduce over all GPUs with NCCL_P2P_DISABLE=1 hangs." in told
+
+
+@pytest.mark.parametrize(
+    ("ways", "cell"),
+    [
+        (transfers(), "52 direct"),
+        (transfers(30.0), "30 direct slow"),
+        (transfers(copy="hang"), "9 host* slow"),
+        (transfers(copy="not_granted", read="not_granted", write="not_granted"), "9 host slow"),
+        ([], "not tried"),
+    ],
+)
+def test_the_matrix_says_how_each_pair_went(ways: list[dict[str, Any]], cell: str) -> None:
+    told = as_text(Verdict.from_result(result(pairs=[{"a": A, "b": B, "transfers": ways}]), BRIDGE))
+    assert f"GPU0  -{' ' * len(cell)} {cell}" in told
+
+
+def test_there_is_no_table_of_nothing() -> None:
+    assert "GPU0" not in as_text(Verdict.from_result({}))
+    single = as_text(Verdict.from_result(result(gpus=[gpu(A)], pairs=[], all_reduce=None)))
+    assert ("GB/s, the slower" in single, "all-reduce" in single) == (False, False)
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -166,7 +206,7 @@ def test_no_record_is_too_odd(
     deep = {"gpus": [one_gpu], "pairs": [pair, {**pair, "transfers": [leaf]}], "xids": [leaf]}
     for record in (top, top | deep, top | deep | {"all_reduce": {"with_peer": leaf, "odd": leaf}}):
         verdict = Verdict.from_result(record, [pair])
-        assert isinstance(verdict.as_text(), str)
+        assert isinstance(as_text(verdict), str)
         assert isinstance(verdict.healthy, bool)
         assert isinstance(verdict.is_of(record), bool)
         assert verdict.peer_transfers in (True, False, None)

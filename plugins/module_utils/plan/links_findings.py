@@ -21,6 +21,12 @@ from ansible_collections.llmhost.core.plugins.module_utils.record import Record
 from ansible_collections.llmhost.core.plugins.module_utils.size import format_gib
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.fit import VLLM
 
+_USUAL = "Nothing is wrong: few GeForce and L-series cards have them. What GPUs exchange goes through RAM."
+_IN_A_GUEST = (
+    "In a virtual machine the hypervisor has to allow them (QEMU: x-nv-gpudirect-clique), where the cards have them at"
+    " all. Until then what GPUs exchange goes through RAM, which works."
+)
+
 
 def check_links(
     links: Links, wanted: Record, engine: str, proven: Proven = UNPROVEN, settled: bool = False
@@ -92,7 +98,7 @@ def _check_refused(links: Links) -> Iterator[Finding]:
     others = [path for path in refused if not path.nvlinks]
     if others:
         message = f"The driver grants no direct transfers between {_pairs(others)}: {_why(others)}."
-        remedy = "Nothing is wrong: few GeForce and L-series cards have them. What GPUs exchange goes through RAM."
+        remedy = _IN_A_GUEST if links.virtual else _USUAL
         yield info("gpus.no_peer_transfers", message, remedy)
 
 

@@ -20,6 +20,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.proof import (
     product_check,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.proof.proof import Host, Proof
+from ansible_collections.llmhost.core.plugins.module_utils.proof.proof_table import as_text
 from ansible_collections.llmhost.core.plugins.module_utils.proof.request import REQUEST, Request
 from ansible_collections.llmhost.core.plugins.module_utils.proof.sensors import Sensors
 from ansible_collections.llmhost.core.plugins.module_utils.proof.supervisor import Supervisor
@@ -68,7 +69,7 @@ def _prove(request: Request, options: argparse.Namespace) -> int:
     result["findings"] = [finding.as_dict() for finding in verdict.findings]
     result["ok"] = verdict.healthy
     StateFile(RECORD, os.path.abspath(options.record)).write(result)
-    print(verdict.as_text(), flush=True)
+    print(as_text(verdict), flush=True)
     _write(options.files / "result.json", result | verdict.last_word())
     return 0 if verdict.healthy else 1
 

@@ -35,11 +35,13 @@ class Pair:
 
     @property
     def direct(self) -> bool | None:
-        """Tell whether every direct way gave right data; None where none was granted, or none was tried."""
-        outcomes = {text(transfer, "outcome") for transfer in self.transfers if text(transfer, "way") in DIRECT}
-        if outcomes - {OK, NOT_GRANTED, NOT_TRIED}:
+        """Tell whether every direct way gave right data, there and back; None where one was not granted or tried."""
+        direct = [transfer for transfer in self.transfers if text(transfer, "way") in DIRECT]
+        if {text(transfer, "outcome") for transfer in direct} - {OK, NOT_GRANTED, NOT_TRIED}:
             return False
-        return True if outcomes == {OK} else None
+        right = {(text(one, "way"), text(one, "from"), text(one, "to")) for one in direct if text(one, "outcome") == OK}
+        both = ((self.a, self.b), (self.b, self.a))
+        return True if right == {(way, *ends) for way in DIRECT for ends in both} else None
 
     @property
     def gbs(self) -> float | None:
@@ -58,13 +60,6 @@ class Pair:
         if self.gbs is None or self.expected_gbs is None:
             return None
         return self.gbs >= _FAST_ENOUGH * self.expected_gbs
-
-    @property
-    def line(self) -> str:
-        """Return what was seen as one line."""
-        way = {True: "direct", False: "direct is not right", None: "through the host"}[self.direct]
-        expected = f" (expected {self.expected_gbs:g})" if self.expected_gbs is not None else ""
-        return f"{self.a} - {self.b}  {way}  {'-' if self.gbs is None else self.gbs} GB/s{expected}"
 
     def findings(self) -> Iterator[Finding]:
         """Yield what is not as it should be."""

@@ -12,7 +12,6 @@ from ansible_collections.llmhost.core.plugins.module_utils.proof.request import 
 from ansible_collections.llmhost.core.plugins.module_utils.proof.work import NOT_TRIED, OK, WRONG
 from ansible_collections.llmhost.core.plugins.module_utils.proof.xid import Xid
 from ansible_collections.llmhost.core.plugins.module_utils.record import Record, flag, integer, section, sections, text
-from ansible_collections.llmhost.core.plugins.module_utils.size import GIB
 
 # Rows that were replaced and errors that stayed in one program leave a GPU in use, though not for ever.
 _WORN = frozenset({63, 92, 94})
@@ -79,10 +78,11 @@ class Verdict:
         return OK in tried if tried else None
 
     @property
-    def environment(self) -> dict[str, str]:
-        """Return what the engine's environment must have besides what was planned."""
-        bad = self.peer_transfers is False or self._reduced["with_peer"] not in ("", OK)
-        return {NO_PEER: "1"} if bad else {}
+    def peers(self) -> str:
+        """Return ``failed`` or ``proved`` for direct transfers, as the plan does; nothing where none was tried."""
+        if self.peer_transfers is False or self._reduced["with_peer"] not in ("", OK, NOT_TRIED):
+            return "failed"
+        return "proved" if any(pair.direct for pair in self.pairs) else ""
 
     @property
     def _reduced(self) -> dict[str, str]:
@@ -157,21 +157,10 @@ class Verdict:
                 told = f"An all-reduce over all GPUs {words} {_said(reduced)}."
                 yield warning("proof.all_reduce", told, f"NCCL_DEBUG=INFO in {REQUEST} shows what NCCL does.")
 
-    # -- as text --------------------------------------------------------------------------------------------------
-
     def last_word(self) -> dict[str, str]:
         """Return message and remedy of the worst, as a job that failed leaves them; empty for a healthy host."""
         worst = next((finding for finding in self.findings if finding.level == "error"), None)
         return {"message": worst.message, "remedy": worst.remedy} if worst else {}
-
-    def as_text(self) -> str:
-        """Return figures and findings as lines."""
-        lines = [_gpu_line(gpu) for gpu in sections(self.result, "gpus")]
-        lines += [pair.line for pair in self.pairs]
-        reduced = section(self.result, "all_reduce")
-        lines += [_reduce_line(way, section(reduced, way)) for way in reduced]
-        lines += [f"{finding.level}: {finding.message} {finding.remedy}".rstrip() for finding in self.findings]
-        return "\n".join(lines)
 
 
 def _of_step(name: str, step: str, data: Record) -> Iterator[Finding]:
@@ -190,20 +179,3 @@ def _said(data: Record) -> str:
     outcome, message = text(data, "outcome"), text(data, "message")
     words = {WRONG: "gives wrong data", "hang": "hangs", "error": "fails"}.get(outcome, "was not tried")
     return f"{words} ({message})" if message else words
-
-
-def _reduce_line(way: str, reduced: Record) -> str:
-    figures = f"{reduced.get('bus_gbs', '-')} GB/s, {reduced.get('latency_us', '-')} us for 32 KiB"
-    return f"all-reduce {way.replace('_', ' ')}: {text(reduced, 'outcome')}, {figures}"
-
-
-def _gpu_line(gpu: Record) -> str:
-    memory, link, product, sensors = (section(gpu, name) for name in ("memory", "host_link", "product", "sensors"))
-    cells = [text(gpu, "pci_address")]
-    cells.append(f"memory {text(memory, 'outcome', '-')} ({integer(memory, 'tested_bytes') / GIB:.1f} GiB)")
-    cells.append(f"host link {link.get('to_gpu_gbs', '-')} / {link.get('to_host_gbs', '-')} GB/s")
-    cells.append(f"product {text(product, 'outcome', '-')} {product.get('tflops', '-')} TFLOPS")
-    if sensors:
-        figures = ("temperature_max", "C"), ("clock_mhz", "MHz"), ("power_watts", "W")
-        cells.append(", ".join(f"{sensors.get(name)} {unit}" for name, unit in figures))
-    return "  ".join(cells)
