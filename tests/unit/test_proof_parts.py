@@ -167,11 +167,13 @@ class Target:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.calls: list[str] = []
+        self.stale = False
         self.paths = Paths(
             root / NAME,
             root / "opt/proof/p.pyz",
             root / "etc/proof.json",
             str(root / "state"),
+            root / "run/said",
             str(root / "proc"),
             str(root),
         )
@@ -187,7 +189,8 @@ class Target:
     def __call__(self, command: list[str]) -> tuple[int, str, str]:
         self.calls.append(command[1])
         loaded = "loaded" if self.paths.unit.exists() else "not-found"
-        return 0, f"LoadState={loaded}\nActiveState=inactive\n", ""
+        reload = "yes" if self.stale else "no"
+        return 0, f"LoadState={loaded}\nActiveState=inactive\nNeedDaemonReload={reload}\n", ""
 
     def proof(self, request: dict[str, Any] | None = None) -> InstalledProof:
         return InstalledProof(SystemdUnit(NAME, self), ASKED if request is None else request, self.paths)
@@ -228,14 +231,40 @@ def test_a_result_is_of_this_machine_alone(target: Target) -> None:
     assert target.proof().result["ok"]
 
 
+def test_a_run_that_was_killed_before_it_told_systemd_is_made_good(target: Target) -> None:
+    target.proof().apply()
+    target.stale = True
+    assert not target.proof().is_current()
+
+
+def test_an_nccl_that_is_not_asked_for_any_more_goes(target: Target) -> None:
+    asked, other, half = (target.root / "opt" / name for name in ("nccl-1", "nccl-2", ".nccl-1.new"))
+    for folder in (asked, other, half):
+        (folder / "lib").mkdir(parents=True)
+    target.proof(ASKED | {"nccl": str(asked)}).apply()
+    assert (asked.exists(), other.exists(), half.exists()) == (True, False, False)
+
+
 def test_all_of_it_goes(target: Target) -> None:
     target.proof().apply()
     target.record(ok=True)
+    for folder in ("opt/nccl-1", "opt/.nccl-1.new", "run/said", "opt/other"):
+        (target.root / folder).mkdir(parents=True)
+    (target.paths.program.parent / ".p.pyz.new").touch()
     assert target.proof({}).exist()
     target.proof({}).remove()
     assert not target.proof({}).exist()
-    assert not target.paths.program.parent.exists()
+    assert [path.name for path in (target.root / "opt").iterdir()] == ["other"]
+    assert [path.name for path in (target.root / "run").iterdir()] == []
     target.proof({}).remove()
+
+
+@pytest.mark.parametrize("left", ["opt/proof/.p.pyz.new", "opt/.nccl-1.new/x", "run/said/progress.json"])
+def test_what_a_killed_run_has_left_is_found(target: Target, left: str) -> None:
+    assert not target.proof({}).exist()
+    (target.root / left).parent.mkdir(parents=True)
+    (target.root / left).touch()
+    assert target.proof({}).exist()
 
 
 def test_an_environment_of_python_holds_nccl(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.llmhost.core.plugins.module_utils.durable import write
-from ansible_collections.llmhost.core.plugins.module_utils.proof.main import RECORD
+from ansible_collections.llmhost.core.plugins.module_utils.proof.main import FILES, RECORD
 from ansible_collections.llmhost.core.plugins.module_utils.proof.program import packed
 from ansible_collections.llmhost.core.plugins.module_utils.proof.request import REQUEST, Request
 from ansible_collections.llmhost.core.plugins.module_utils.service.unit import SystemdUnit
@@ -58,6 +59,7 @@ class Paths:
     program: Path = Path(PROGRAM)
     request: Path = Path(REQUEST)
     state: str = DIRECTORY
+    said: Path = Path(FILES)
     proc: str = "/proc"
     sysfs: str = "/sys"
 
@@ -80,7 +82,8 @@ class InstalledProof:
 
     def is_current(self) -> bool:
         """Tell whether every file is as it should be."""
-        return all(file.is_current() for file in self._files) and self._program_is_current()
+        known = not self._manager.state().needs_reload
+        return known and all(file.is_current() for file in self._files) and self._program_is_current()
 
     def apply(self) -> None:
         """Write the files; a proof that runs is one of something else."""
@@ -90,24 +93,36 @@ class InstalledProof:
             write(self._paths.program, packed(), 0o644)
         for file in self._files:
             file.apply()
+        for folder in self._libraries():
+            if str(folder) != self._request.nccl:
+                shutil.rmtree(folder)
         self._manager.reload_manager()
 
     def exist(self) -> bool:
-        """Tell whether anything of the proof is there."""
-        record = Path(StateFile(RECORD, self._paths.state).path)
-        return any(path.exists() for path in (self._paths.unit, self._paths.program, self._paths.request, record))
+        """Tell whether anything of the proof is there, be it what a run that was killed has left."""
+        return any(path.exists() for path in self._places()) or self._manager.state().exists
 
     def remove(self) -> None:
         """End a proof that runs, and take everything away."""
         if self._manager.state().exists:
             self._manager.stop()
-        for path in (self._paths.unit, self._paths.program, self._paths.request):
-            path.unlink(missing_ok=True)
-        if self._paths.program.parent.is_dir():
-            self._paths.program.parent.rmdir()
-        StateFile(RECORD, self._paths.state).write({})
+        for path in self._places():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
         self._manager.reload_manager()
         self._manager.forget()
+
+    def _places(self) -> list[Path]:
+        record = Path(StateFile(RECORD, self._paths.state).path)
+        files = [self._paths.unit, self._paths.request, record]
+        return [*files, self._paths.program.parent, self._paths.said, *self._libraries()]
+
+    def _libraries(self) -> list[Path]:
+        """Return the environments of Python that have NCCL, of this release or an earlier one, whole or not."""
+        around = self._paths.program.parent.parent
+        return [*around.glob("nccl-*"), *around.glob(".nccl-*.new")]
 
     def _program_is_current(self) -> bool:
         try:
