@@ -53,9 +53,9 @@ def test_the_proof_is_of_these_gpus_with_this_driver(target: Target, figure: Fig
     expect_equal("GPUs of the proof", expected=wanted, found=result["uuids"], remedy=RERUN)
 
 
-@pytest.mark.each(planned_gpus)
+@pytest.mark.each.with_args(planned_gpus)
 def test_a_gpu_remembers_and_computes(target: Target, item: str, figure: Figure) -> None:
-    gpu = next((one for one in verdict_of(target).result["gpus"] if one["pci_address"] == item), {})
+    gpu: dict[str, Any] = next((one for one in verdict_of(target).result["gpus"] if one["pci_address"] == item), {})
     memory, product, seen = gpu.get("memory", {}), gpu.get("product", {}), gpu.get("sensors") or {}
     figure("memory", gib(memory.get("tested_bytes", 0)))
     if target.slice("multi_gpu")["proof"]["burn_in_seconds"]:
@@ -94,18 +94,15 @@ def test_a_sum_over_all_gpus_is_right(target: Target, figure: Figure) -> None:
 
 def test_the_plan_uses_no_way_that_failed(target: Target) -> None:
     verdict, part = verdict_of(target), target.slice("multi_gpu")
-    peers = (
-        "failed" if verdict.environment else "proved" if any(pair.direct for pair in verdict.pairs) else part["peers"]
-    )
-    expect_equal("direct transfers of the plan", expected=peers, found=part["peers"], remedy=RERUN)
-    if verdict.environment and len(verdict.pairs) == 1:
+    expect_equal("direct transfers", expected=verdict.peers or part["peers"], found=part["peers"], remedy=RERUN)
+    if verdict.peers == "failed" and len(verdict.pairs) == 1:
         expect("NCCL_P2P_DISABLE" in part["environment"], "NCCL", expected="off", found="on", remedy=RERUN)
         expect(not part["custom_all_reduce"], "vLLM's own sums", expected="off", found="on", remedy=RERUN)
 
 
 @pytest.mark.applied("inference")
 def test_the_server_has_the_environment_of_the_plan(target: Target) -> None:
-    held = target.output("cat", f"/proc/{target.main_pid}/environ").split("\0")
+    held = target.as_service("cat", f"/proc/{target.main_pid}/environ").split("\0")
     missing = [f"{key}={value}" for key, value in target.slice("multi_gpu")["environment"].items()]
     missing = [pair for pair in missing if pair not in held]
     expect(not missing, "environment of the server", expected="all of the plan's", found=f"no {missing}", remedy=RERUN)

@@ -11,6 +11,7 @@ SOURCES = Path(__file__).parent / "fake_cuda"
 def compiled(name: str, folder: Path) -> Path:
     """Compile ``libcuda`` or ``libnccl`` and return where it is."""
     library = folder / f"{name}.so"
-    command = ["cc", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(library), str(SOURCES / f"{name}.c")]
-    subprocess.run(command, check=True, capture_output=True)
+    # C of an age that asks for nothing newer than the libc of Ubuntu 22.04.
+    command = ["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC", "-o", str(library)]
+    subprocess.run([*command, str(SOURCES / f"{name}.c")], check=True, capture_output=True)
     return library

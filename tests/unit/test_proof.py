@@ -168,6 +168,29 @@ def test_a_gpu_that_cannot_compare_has_nothing_to_say(prove: Prove) -> None:
     assert result["all_reduce"] is None
 
 
+SMI = """#!/bin/sh
+case $1 in *clocks_event_reasons*) [ {knows} = new ] || exit 2;; esac
+echo "00000000:1A:00.0, 93, 1200, 2100, 350.00, 350.00, {reasons}"
+echo "00000000:1B:00.0, [N/A], [Unknown Error], [Not Supported], 99.5, [N/A], [N/A]"
+"""
+
+
+@pytest.mark.parametrize("knows", ["new", "old"])
+def test_gpus_are_watched_while_they_work(
+    prove: Prove, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knows: str
+) -> None:
+    tool = tmp_path / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(SMI.format(knows=knows, reasons="0x0000000000000048"))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    result = prove("gpus=2", burn_in_seconds=3)
+    hot, silent = (gpu["sensors"] for gpu in result["gpus"])
+    assert (hot["temperature_max"], hot["throttled"]) == (93.0, ["hardware slowdown", "too hot (by the hardware)"])
+    assert (silent["temperature_max"], silent["power_watts"], silent["throttled"]) == (None, 99.5, [])
+    assert (result["ok"], levels(result)) == (True, {("warning", "proof.throttled")})
+
+
 def test_a_gpu_that_cuda_does_not_show_is_named(prove: Prove) -> None:
     result = prove("gpus=1", burn_in_seconds=1)
     assert levels(result) == {("error", "proof.gpu")}

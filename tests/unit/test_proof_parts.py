@@ -213,6 +213,7 @@ def test_the_proof_is_installed_once(target: Target) -> None:
     assert target.proof().is_current()
     assert json.loads(target.paths.request.read_text()) == ASKED
     assert "daemon-reload" in target.calls
+    assert (target.root / "state").stat().st_mode & 0o777 == 0o750, "systemd wants it before it starts the unit"
     assert not target.proof(ASKED | {"burn_in_seconds": 1}).is_current()
 
 

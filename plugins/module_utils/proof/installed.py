@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,12 +33,12 @@ RuntimeDirectory=llmhost/llmhost-proof
 RuntimeDirectoryPreserve=yes
 
 # Root for the kernel log and the record. No filter of system calls: what one breaks would look like broken hardware.
+# Nor ProtectControlGroups, which mounts another /proc: in a container that would show GPUs which it was not given.
 CapabilityBoundingSet=CAP_SYSLOG
 LockPersonality=yes
 NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectClock=yes
-ProtectControlGroups=yes
 ProtectHome=yes
 ProtectHostname=yes
 ProtectKernelModules=yes
@@ -82,7 +83,7 @@ class InstalledProof:
 
     def is_current(self) -> bool:
         """Tell whether every file is as it should be."""
-        known = not self._manager.state().needs_reload
+        known = os.path.isdir(self._paths.state) and not self._manager.state().needs_reload
         return known and all(file.is_current() for file in self._files) and self._program_is_current()
 
     def apply(self) -> None:
@@ -93,6 +94,8 @@ class InstalledProof:
             write(self._paths.program, packed(), 0o644)
         for file in self._files:
             file.apply()
+        # systemd does not start a unit that may write to a folder which is not there.
+        os.makedirs(self._paths.state, mode=0o750, exist_ok=True)
         for folder in self._libraries():
             if str(folder) != self._request.nccl:
                 shutil.rmtree(folder)
