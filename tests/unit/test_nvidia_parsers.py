@@ -75,11 +75,20 @@ def test_every_end_of_nvidia_smi_has_a_finding_or_none(text: str, rc: int) -> No
 
 @given(text=TRANSCRIPTS)
 def test_tabs_and_escapes_may_be_lost_on_the_way(text: str) -> None:
-    """Somebody copied the matrix from a terminal into a page and back."""
+    """Somebody copied the matrix from a terminal into a page and back, or by way of another system."""
     copied = smi_text.plain(text).expandtabs(8)
-    assert matrix.parse_topology(copied) == matrix.parse_topology(text)
-    assert matrix.parse_p2p(copied) == matrix.parse_p2p(text)
-    assert nvlink.parse_status(copied) == nvlink.parse_status(text)
+    for other in (copied, text.replace("\n", "\r\n"), copied.replace("\n", "\r\n")):
+        assert matrix.parse_topology(other) == matrix.parse_topology(text)
+        assert matrix.parse_p2p(other) == matrix.parse_p2p(text)
+        assert nvlink.parse_status(other) == nvlink.parse_status(text)
+
+
+@given(text=TRANSCRIPTS, lines=st.integers(0, 40))
+def test_what_ends_early_says_less_and_nothing_else(text: str, lines: int) -> None:
+    cut = "".join(text.splitlines(keepends=True)[:lines])
+    assert matrix.parse_topology(cut).items() <= matrix.parse_topology(text).items()
+    assert matrix.parse_p2p(cut).items() <= matrix.parse_p2p(text).items()
+    assert set(smi_query.parse_query(cut)) <= set(smi_query.parse_query(text))
 
 
 @pytest.mark.parametrize(
