@@ -20,7 +20,11 @@ description:
     and an all-reduce over all. Whatever may hang has a process and a clock of its own, and a hang is a result.
   - What it found is kept in C(/etc/llmhost/state/gpu_proof.json). It stands for these GPUs with this driver alone.
 options:
-  state: {description: Whether the host has the proof., type: str, choices: [present, absent], default: present}
+  state:
+    description: Whether the host has the proof. V(absent) takes away what was found and every NCCL of it, too.
+    type: str
+    choices: [present, absent]
+    default: present
   gpus:
     description: PCI addresses of the GPUs, as sysfs writes them; needed to be present.
     type: list
