@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from tests.acceptance.cuda_probe import PROBE
 from tests.acceptance.expectation import Figure, expect, expect_equal
-from tests.acceptance.target import Target
+from tests.acceptance.target import SERVICE, Target
 
 RERUN = "run the tier's playbook again."
 PROGRAM = "/opt/llmhost/llama_cpp/current/bin/llama-server"
 
-# Adds on a GPU, and says what came out.
-PROBE = """
-#include <cstdio>
-__global__ void add(int *sum) { atomicAdd(sum, threadIdx.x); }
-int main() {
-  int *sum = nullptr, found = 0;
-  cudaError_t error = cudaMalloc(&sum, sizeof found);
-  if (!error) error = cudaMemset(sum, 0, sizeof found);
-  if (!error) add<<<1, 100>>>(sum);
-  if (!error) error = cudaGetLastError();
-  if (!error) error = cudaMemcpy(&found, sum, sizeof found, cudaMemcpyDeviceToHost);
-  if (error) std::printf("%s\\n", cudaGetErrorString(error)); else std::printf("%d\\n", found);
-  return error;
-}
-"""
 COMPILE = """
 folder=$(mktemp -d) && trap 'rm -r "$folder"' EXIT && cd "$folder" && cat > probe.cu <<'END'
 {probe}
@@ -63,6 +51,19 @@ def test_the_server_sees_as_many_gpus_as_the_host_has(target: Target, figure: Fi
     wanted = len(target.lines("nvidia-smi -L"))
     figure("GPUs", str(len(found)))
     expect_equal(f"GPUs of {PROGRAM}", expected=wanted, found=len(found), remedy="nvidia-smi; nvidia-smi -q")
+
+
+@pytest.mark.applied("inference")
+def test_the_server_has_opened_its_gpus(target: Target, figure: Figure) -> None:
+    """A server that serves from the CPU has none of them open, whatever it was asked to do."""
+    if target.plan["gpus_declared"]:
+        pytest.skip("the GPUs are declared: they are not in this machine")
+    found = target.as_service("find", f"/proc/{target.main_pid}/fd", "-lname", "/dev/nvidia*", "-printf", "%l\\n")
+    gpus = {name for name in found.split() if re.fullmatch(r"/dev/nvidia\d+", name)}
+    wanted = len(target.plan["placement"]["gpus"])
+    figure("GPUs open", ", ".join(sorted(gpus)) or "none")
+    look = f"journalctl -u {SERVICE}; nvidia-smi"
+    expect(len(gpus) >= wanted, f"GPUs that {SERVICE} has open", expected=wanted, found=sorted(gpus), remedy=look)
 
 
 def test_the_compiler_makes_programs_for_the_gpus(target: Target, figure: Figure) -> None:

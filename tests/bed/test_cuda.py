@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.llmhost.core.plugins.module_utils.plan.cuda_plan import TOOLKITS, CudaPlan, choose
 
-from tests.acceptance.test_cuda import PROBE
+from tests.acceptance.cuda_probe import PROBE
 from tests.bed.conftest import LOCAL_CERTIFICATES, Target
 from tests.tools.bed import CACHE, CHECKOUT, Bed
 
@@ -26,7 +26,7 @@ if [ ! -e "$place" ]; then
   python3 -m venv /tmp/fetch
   rm -rf "$place.new"
   PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
-    /tmp/fetch/bin/pip -q download --no-deps --require-hashes -r /tmp/pins.txt -d "$place.new"
+    /tmp/fetch/bin/pip -q download --no-deps --require-hashes -r /srv/pins.txt -d "$place.new"
   mv "$place.new" "$place"
 fi
 printf '[install]\\nno-index = true\\nfind-links = %s\\n' "$place" > /etc/pip.conf
@@ -58,7 +58,7 @@ def bed() -> Iterator[Bed]:
         for certificate in LOCAL_CERTIFICATES.glob("*.crt"):
             started.put(certificate, str(certificate))
         started.shell("update-ca-certificates >/dev/null 2>&1")
-        started.put(PINS, "/tmp/pins.txt")
+        started.put(PINS, "/srv/pins.txt")
         digest = hashlib.sha256(PINS.read_bytes()).hexdigest()[:12]
         started.exec("sh", "-euc", FETCH, "-", digest)
         yield started
@@ -93,7 +93,7 @@ def test_the_compiler_comes_from_wheels_once(target: Target) -> None:
 
 
 def test_nvcc_compiles_for_what_the_plan_believes(target: Target) -> None:
-    target.shell("apt-get -qq install -y --no-install-recommends g++ >/dev/null 2>&1")
+    target.shell("(apt-get -qq update; apt-get -qq install -y --no-install-recommends g++) >/dev/null 2>&1")
     codes = target.shell(f"{COMPILER}/bin/nvcc --list-gpu-code").split()
     assert {code.removeprefix("sm_") for code in codes} == {f"{major}{minor}" for major, minor in WHEELS.capabilities}
 
