@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,18 @@ def test_an_environment_is_made_once(tmp_path: Path) -> None:
     assert list(python.commands[2]) == ["sync", "--file-system", str(tmp_path / "opt/.hub.new")]
     assert "--require-hashes" in python.commands[1]
     assert [path.name for path in (tmp_path / "opt").iterdir()] == ["hub"]
+
+
+def test_it_is_readable_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        PythonEnvironment(tmp_path / "opt/hub", "x==1\n").make("python3", FakePython())
+        assert os.umask(0o077) == 0o077
+    finally:
+        os.umask(before)
+    paths = [tmp_path / "opt", *(tmp_path / "opt").rglob("*")]
+    assert len(paths) >= 4
+    assert [path.name for path in paths if not path.stat().st_mode & 0o004] == []
 
 
 def test_other_requirements_are_not_those_that_are_there(tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ class PythonEnvironment:
 
     def make(self, python: str, run: RunCommand) -> None:
         """Make the environment beside its place and move it there; a run that was killed leaves nothing that counts."""
+        # Services that are not root use it, and root's own umask may be a strict one.
+        before = os.umask(0o022)
+        try:
+            self._make(python, run)
+        finally:
+            os.umask(before)
+
+    def _make(self, python: str, run: RunCommand) -> None:
         fresh = self.path.with_name(f".{self.path.name}.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.parent.mkdir(parents=True, exist_ok=True)
