@@ -63,8 +63,12 @@ def _calculated(target: Target) -> llama_log.LlamaLog:
     """Ask the calculator that lies beside the server; it reads the model's header and allocates nothing."""
     server = target.as_service("readlink", "--canonicalize", f"/proc/{target.main_pid}/exe").strip()
     program = server.replace("llama-server", "llama-fit-params")
-    words = " ".join(["%s"] * (1 + len(arguments := memory_arguments(target.slice("inference")["arguments"]))))
-    answer = target.host.run(f"{words} --fit-print on 2>/dev/null", program, *arguments)
+    runtime = target.slice("inference")
+    # GPUs have the numbers of the plan only in the environment of the service.
+    environment = [f"{name}={value}" for name, value in runtime["environment"].items()]
+    command = ["env", *environment, program, *memory_arguments(runtime["arguments"])]
+    words = " ".join(["%s"] * len(command))
+    answer = target.host.run(f"{words} --fit-print on 2>/dev/null", *command)
     return llama_log.parse_fit_params(str(answer.stdout))
 
 

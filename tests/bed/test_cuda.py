@@ -17,6 +17,8 @@ from tests.tools.bed import CACHE, CHECKOUT, Bed
 WHEELS, NVIDIA = TOOLKITS
 COMPILER = "/opt/llmhost/cuda/13.0-compiler"
 PINS = CHECKOUT / "roles/cuda/files/13.0/compiler.txt"
+UNIT = (CHECKOUT / "roles/inference/templates/llmhost-runtime-build.service.j2").read_text()
+SANDBOX = ["CacheDirectory=probe", *UNIT[UNIT.index("DynamicUser=") :].splitlines()]
 
 # The wheels are fetched once for these pins; then pip knows nothing but them.
 FETCH = """
@@ -97,13 +99,18 @@ def test_nvcc_compiles_for_what_the_plan_believes(target: Target) -> None:
     codes = target.shell(f"{COMPILER}/bin/nvcc --list-gpu-code").split()
     assert {code.removeprefix("sm_") for code in codes} == {f"{major}{minor}" for major, minor in WHEELS.capabilities}
 
-    target.bed.write("/tmp/probe.cu", PROBE)
+    target.bed.write("/opt/probe.cu", PROBE)
     targets = " ".join(f"-gencode=arch=compute_{one},code=sm_{one}" for one in ("75", "86", "120"))
-    target.shell(f"{COMPILER}/bin/nvcc {targets} -L{COMPILER}/lib -o /tmp/probe /tmp/probe.cu")
-    machine_code = target.shell("readelf --section-headers --wide /tmp/probe | grep -c -e nv_fatbin -e nvFatBin")
-    assert int(machine_code) >= 1
+    nvcc = f"{COMPILER}/bin/nvcc {targets} -L{COMPILER}/lib"
+    script = f"cd $CACHE_DIRECTORY; {nvcc} -o probe /opt/probe.cu; ./probe || true"
+    options = [word for line in SANDBOX for word in ("-p", line)]
+    run = ("systemd-run", "--quiet", "--wait", "--collect", "--pipe", *options, "sh", "-euc", script)
     # It starts, and the one thing that it lacks is a driver.
-    assert "driver" in target.shell("/tmp/probe || true")
+    assert "driver" in target.bed.exec(*run).stdout
+    machine_code = target.shell(
+        "readelf --section-headers --wide /var/cache/probe/probe | grep -c -e nv_fatbin -e nvFatBin"
+    )
+    assert int(machine_code) >= 1
 
 
 def test_what_an_earlier_release_installed_goes(target: Target) -> None:

@@ -92,7 +92,8 @@ def test_what_the_gpus_proved_is_a_table() -> None:
 
 
 ARGUMENTS = ["--model", "/m x.gguf", "--port", "80", "--swa-full"]
-MEMORY = {"engine": "llama_cpp", "runtime": {"arguments": ARGUMENTS, "user": "llmhost-inference"}}
+RUNTIME = {"arguments": ARGUMENTS, "environment": {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, "user": "llmhost-inference"}
+MEMORY = {"engine": "llama_cpp", "runtime": RUNTIME}
 RAW = "llama_server: initializing\nload_tensors: CPU_Mapped model buffer size = 7.00 MiB\n"
 
 
@@ -129,7 +130,8 @@ def test_a_journal_that_says_nothing_is_replaced_by_the_calculator() -> None:
     seen = seen_allocation(target)
     assert seen is not None
     assert (seen.source, seen.allocation.host.logged_bytes) == (CALCULATOR, 10 << 20)
-    assert commands[-1] == "/opt/x/bin/llama-fit-params --model /m x.gguf --swa-full --fit-print on 2>/dev/null"
+    environment, program = "env CUDA_DEVICE_ORDER=PCI_BUS_ID", "/opt/x/bin/llama-fit-params"
+    assert commands[-1] == f"{environment} {program} --model /m x.gguf --swa-full --fit-print on 2>/dev/null"
 
 
 def test_where_nothing_says_it_there_is_none() -> None:
