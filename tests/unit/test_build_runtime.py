@@ -220,7 +220,7 @@ def test_the_driver_has_a_stand_in_with_what_the_sources_call(
     tool(tmp_path, "cc", COMPILER)
     sources = work / ARCHIVE / "src"
     (sources / "a.cu").write_text("CU_CHECK(cuMemCreate(&handle, size, &prop, 0)); cudaFree(p); x.curve(1);")
-    (sources / "b.cuh").write_text("cuGetErrorString (e, &s); cuMemCreate(a)")
+    (sources / "b.cuh").write_text("cuGetErrorString (e, &s); cuMemCreate(a) // cuBLAS (slow)")
     (sources / "c.cpp").write_text("cuNever()")
     toolkit = cuda_toolkit.merged(*cuda_parts, tmp_path / "tree")
     for _again in range(2):

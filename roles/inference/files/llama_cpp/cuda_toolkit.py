@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-DRIVER_CALL = re.compile(r"\b(cu[A-Z]\w+)\s*\(")
+DRIVER_CALL = re.compile(r"\b(cu[A-Z][a-z]\w+)\s*\(")
 NO_DEVICE = 100
 """What the driver answers where there is no GPU (CUDA_ERROR_NO_DEVICE)."""
 
