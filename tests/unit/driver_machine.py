@@ -104,6 +104,7 @@ class DriverMachine(Machine):
         self.held: set[str] = set()
         self.half: set[str] = set()
         self.manual: set[str] = set()
+        self.remains: set[str] = set()
         self.enabled: set[str] = set()
         self.active: set[str] = set()
         self.answers: list[CommandResult] = []
@@ -241,7 +242,7 @@ class DriverMachine(Machine):
     def _resolve(self, names: Sequence[str]) -> tuple[Index, set[str]]:
         """Return what would be there anew, and what would go: a driver of another branch, and what needs it."""
         wanted: Index = {}
-        gone = {name[:-1] for name in names if name.endswith("-")} & set(self.packages)
+        gone = {name[:-1] for name in names if name.endswith("-")} & (set(self.packages) | self.remains)
         queue = [name for name in names if not name.endswith("-")]
         while queue:
             name = queue.pop(0)
@@ -281,7 +282,7 @@ class DriverMachine(Machine):
         return "nvidia" in name and self.packages[name] != self.index.get(name)
 
     def _simulation(self, changed: Index, gone: set[str], word: str) -> str:
-        lines = [f"{word} {name} [{self.packages[name][0]}]" for name in sorted(gone)]
+        lines = [f"{word} {name} [{self.packages.get(name, ('1',))[0]}]" for name in sorted(gone)]
         for name, (version, _) in changed.items():
             before = f"[{self.packages[name][0]}] " if name in self.packages else ""
             lines.append(f"Inst {name} {before}({version} Ubuntu:22.04/jammy-updates [amd64])")
@@ -297,7 +298,8 @@ class DriverMachine(Machine):
         names = list(changed)
         done = names[: len(names) // 2] if cut else names
         for name in gone:
-            del self.packages[name]
+            self.packages.pop(name, None)
+            self.remains.discard(name)
             self.held.discard(name)
         for name in done:
             self.packages[name] = changed[name]
@@ -320,6 +322,9 @@ class DriverMachine(Machine):
             stanzas.append(
                 f"Package: {name}\nStatus: {selection} ok {state}\nArchitecture: amd64\nVersion: {version}\n"
             )
+        stanzas += [
+            f"Package: {name}\nStatus: deinstall ok config-files\nVersion: 1\n" for name in sorted(self.remains)
+        ]
         self.write({"var/lib/dpkg/status": "\n".join(stanzas)})
         for path in [*self.root.glob("boot/*"), *self.root.glob("usr/lib/x86_64-linux-gnu/*")]:
             path.unlink()

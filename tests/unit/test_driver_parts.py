@@ -128,6 +128,7 @@ def test_packages_as_dpkg_has_them() -> None:
     )
     assert found.versions == {"a": "1", "b": "1:2-3"}
     assert [sorted(names) for names in (found.held, found.broken, found.there)] == [["b"], ["d", "e"], list("abde")]
+    assert found.remains == {"c"}
     assert found.missing(("a", "c", "d")) == ["c", "d"]
 
 

@@ -307,6 +307,18 @@ def test_the_removal_takes_compiler_and_headers_and_leaves_a_kernel(tmp_path: Pa
     assert machine.held == set()
 
 
+def test_settings_that_a_power_cut_left_behind_are_purged(tmp_path: Path) -> None:
+    machine = ready(tmp_path)
+    do(machine, "upgraded", **NEWEST)
+    left = "nvidia-kernel-common-580-server"
+    record = machine.host().state.read()
+    machine.host().state.write({**record, "brought": [*record["brought"], left]})
+    machine.remains = {left}
+    machine._sync()
+    do(machine, "absent")
+    assert machine.remains == set()
+
+
 def test_what_others_came_to_need_stays(tmp_path: Path) -> None:
     machine = DriverMachine(tmp_path)
     machine.driver(**DKMS).apply()

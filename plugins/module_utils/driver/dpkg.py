@@ -12,11 +12,15 @@ _FIELD = re.compile(r"^(Package|Status|Version): (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Dpkg:
-    """Versions of what is installed as a whole, what of it is on hold, and what is there in part."""
+    """Versions of what is installed as a whole, what of it is on hold, and what is there in part.
+
+    ``remains`` are packages of which only the settings are left.
+    """
 
     versions: dict[str, str]
     held: frozenset[str]
     broken: frozenset[str] = frozenset()
+    remains: frozenset[str] = frozenset()
 
     @classmethod
     def from_host(cls, root: str = "/") -> Dpkg:
@@ -25,19 +29,21 @@ class Dpkg:
 
     @classmethod
     def from_status(cls, status: str) -> Dpkg:
-        """Read a status file; a package that was removed, with or without its settings, is left out."""
-        versions, held, broken = {}, set(), set()
+        """Read a status file; a package that was removed with its settings is left out."""
+        versions, held, broken, remains = {}, set(), set(), set()
         for stanza in status.split("\n\n"):
             found = dict(_FIELD.findall(stanza))
             words = found.get("Status", "").split()
-            if "Package" not in found or len(words) != 3 or words[2] in ("not-installed", "config-files"):
+            if "Package" not in found or len(words) != 3 or words[2] == "not-installed":
                 continue
-            if words[1:] == ["ok", "installed"]:
+            if words[2] == "config-files":
+                remains.add(found["Package"])
+            elif words[1:] == ["ok", "installed"]:
                 versions[found["Package"]] = found.get("Version", "")
                 held |= {found["Package"]} if words[0] == "hold" else set()
             else:
                 broken.add(found["Package"])
-        return cls(versions, frozenset(held), frozenset(broken))
+        return cls(versions, frozenset(held), frozenset(broken), frozenset(remains))
 
     @property
     def there(self) -> set[str]:

@@ -41,7 +41,8 @@ class Removal:
 
     def _words(self) -> list[str]:
         """Return how to remove what llmhost brought; [] when nothing is left."""
-        record, there = self._work.record, self._work.dpkg().there
+        record, dpkg = self._work.record, self._work.dpkg()
+        there = dpkg.there | dpkg.remains
         brought = {name for name in record.brought if name in there and (is_of_driver(name) or not _BOOT.match(name))}
         family = {name for name in brought if is_of_driver(name)}
         if self._work.check:

@@ -22,7 +22,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.finding import error
 _KERNEL = re.compile(r"^linux-image-(?:unsigned-)?(\d[\w.+-]*)$")
 _FOR_ONE_KERNEL = re.compile(r"^linux-modules-nvidia-.*-(\d+\.\d+\.\d+-\d+-[\w-]+)$")
 _FIRMWARE = re.compile(r"^nvidia-firmware-.*-\d+\.\d+")
-_WORDS = (*NEW, *HOLD_IS_OURS)
+_WORDS = (*NEW, "--purge", *HOLD_IS_OURS)
 # What the package of a running kernel asks before it goes. Where nobody answers, it takes the answer that is stored.
 _QUESTION = "linux-base linux-base/removing-running-kernel boolean"
 
@@ -94,9 +94,11 @@ class Renewal:
         state = self._driver.look()
         used = (state.kernel, state.next_kernel)
         names = set(self._work.record.brought) & set(self._work.dpkg().versions) - set(changes.changed)
-        firmware = any(_FIRMWARE.match(name) for name in changes.brought)
+        brought = any(_FIRMWARE.match(name) for name in changes.brought)
+        ours = f"nvidia-firmware-{self._wanted.branch}-"
         modules = {name for name in names if (match := _FOR_ONE_KERNEL.match(name)) and match[1] not in used}
-        old = modules | {name for name in names if firmware and _FIRMWARE.match(name)}
+        firmware = {name for name in names if _FIRMWARE.match(name) and (brought or not name.startswith(ours))}
+        old = modules | firmware
         return [f"{name}-" for name in sorted(old - set(changes.removed))]
 
     def _look(self, names: Iterable[str]) -> Changes:

@@ -97,7 +97,8 @@ class Work:
             while True:
                 self.save(judge(transaction.simulate()))
                 if transaction.make():
-                    self.save(self.record.without(set(self.record.brought) - self.dpkg().there))
+                    dpkg = self.dpkg()
+                    self.save(self.record.without(set(self.record.brought) - dpkg.there - dpkg.remains))
                     return
         except Exception:
             # apt fetches every package before it installs the first: what it could not fetch is not there.
@@ -112,7 +113,9 @@ class Work:
         if self.check or not any(is_of_driver(name) or name in record.brought for name in dpkg.broken):
             return
         upgrade = record.upgrade
-        names = sorted({*upgrade.brought, *upgrade.changed} if upgrade else set(record.brought) - dpkg.there)
+        names = sorted(
+            {*upgrade.brought, *upgrade.changed} if upgrade else set(record.brought) - dpkg.there - dpkg.remains
+        )
 
         def judge(changes: Changes) -> DriverRecord:
             self.refuse(changes.losses())
