@@ -1,6 +1,6 @@
 # llmhost. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images test-vm test-vm-long test-cuda sizing bench bench-plan bench-first bench-storage docs build clean
+.PHONY: docker qemu help setup setup-dev demo demo-down test lint unit unit-all bed molecule vm vm-images vm-nvidia test-vm test-vm-long test-cuda sizing bench bench-plan bench-first bench-storage docs build clean
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -56,8 +56,11 @@ test-vm: vm-images docker ## disks, arrays and swap on virtual machines, and the
 	@nice -n 5 $(BIN)/python -m pytest tests/vm -m 'not long'
 	@nice -n 5 tools/molecule.sh vm
 
-test-vm-long: vm-images docker ## lost and pulled disks, power cuts in every stage, failing and full disks, a cloud's first boot
+test-vm-long: vm-images docker vm-nvidia ## lost and pulled disks, power cuts in every stage, failing and full disks, a cloud's first boot
 	@nice -n 5 $(BIN)/python -m pytest tests/vm -m long
+
+vm-nvidia: vm-images ## NVIDIA's driver on a real kernel: an image is made for a GPU that is not there
+	@nice -n 5 tools/molecule.sh vm-nvidia
 
 test-cuda: setup-dev docker ## llama.cpp compiled for a GPU by the roles, without a GPU: most of an hour on two cores, once
 	@nice -n 5 $(BIN)/python -m pytest tests/bed -m long

@@ -80,6 +80,7 @@ class Machine:
     pristine: bool = False  # boot the image that was never booted: cloud-init runs for the first time
     user_data: str = ""  # for cloud-init, with pristine; {key} stands for the public key
     disk_size: str = "16G"  # of the machine's own disk, with pristine
+    image: Path | None = None  # boot this disk, which stays as it is
 
     def __post_init__(self) -> None:
         """Prepare what lives as long as the machine."""
@@ -134,8 +135,8 @@ class Machine:
         """Bring the machine up, from its saved state the first time; ``wait=False`` does not wait for sshd."""
         if self.qemu_runs():
             return self
-        boots = self.cold or self.pristine or self._used or parse_size(self.memory) != MEMORY_MIB << 20
-        boots = boots or self.cores != CORES
+        boots = self.cold or self.pristine or self.image is not None or self._used
+        boots = boots or self.cores != CORES or parse_size(self.memory) != MEMORY_MIB << 20
         kept = saved(live=not boots)
         if not self._used:
             self._make_disks(kept, boots=boots)
@@ -333,7 +334,7 @@ class Machine:
         if self.pristine:
             overlay(kept.images.pristine, self.folder / DISK, self.disk_size)
         else:
-            overlay(kept.ready if boots else kept.live / DISK, self.folder / DISK)
+            overlay(self.image or (kept.ready if boots else kept.live / DISK), self.folder / DISK)
         if self.user_data:
             public = kept.images.public_key
             make_seed(

@@ -168,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name)
         command.add_argument("name")
         command.add_argument("--drive", action="append", default=[], metavar="NAME,SIZE[,MODEL]", type=parse_drive)
+        command.add_argument("--image", type=Path, metavar="DISK", help="boot this disk, which stays as it is")
         command.add_argument("--cold", action="store_true", help="boot, instead of going on from the saved state")
         if name == "up":
             command.add_argument("--hub", type=Path, metavar="DIR", help="serve the models in DIR inside it")
@@ -178,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.command == "down":
             down(options.name)
             return 0
-        machine = Machine(options.name, disks=options.drive, cold=options.cold)
+        machine = Machine(options.name, disks=options.drive, cold=options.cold, image=options.image)
         if options.command == "shell":
             shell(machine)
         else:
