@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from tests.tools.vm_image.images import PORTS, hardware, without_comments
 from tests.tools.vm_image.states import USER_DATA
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-INVENTORY = CHECKOUT / "molecule/vm/inventory"
+MOLECULE = CHECKOUT / "molecule"
 
 
 def test_a_drive_has_a_serial_and_a_size() -> None:
@@ -45,6 +46,23 @@ def test_the_arguments_of_a_machine_name_no_place_of_this_computer(monkeypatch: 
     """A saved state belongs to its arguments: a path in them would make it fit one machine."""
     monkeypatch.setattr("tests.tools.vm_image.images.accelerator", lambda cores: [])
     assert [word for word in hardware(2048, 2, seed=True) if "/" in word] == []
+
+
+def test_a_machine_with_a_disk_of_its_own_boots_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr("tests.tools.vm.CACHE", tmp_path)
+    monkeypatch.setattr("tests.tools.vm.overlay", lambda backing, _target: made.append(backing))
+    monkeypatch.setattr("tests.tools.vm.saved", lambda *, live: SimpleNamespace(live=live, seed=__file__))
+    machine = Machine("x", image=tmp_path / "own.qcow2")
+
+    def launch(kept: SimpleNamespace, *, boots: bool) -> None:
+        raise QemuError(f"boots: {boots}, restores: {kept.live}")
+
+    monkeypatch.setattr(machine, "_launch", launch)
+    with pytest.raises(QemuError, match="boots: True, restores: False"):
+        machine.start()
+    machine.stop()
+    assert made == [tmp_path / "own.qcow2"]
 
 
 def test_comments_make_no_new_image(tmp_path: Path) -> None:
@@ -196,10 +214,11 @@ def test_qemu_ends_with_the_process_that_started_it(tmp_path: Path, monkeypatch:
     assert vm_hold._started(pid) == ""
 
 
-def test_the_inventory_of_molecule_says_where_the_machine_listens(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", ["vm", "vm-nvidia"])
+def test_the_inventory_of_molecule_says_where_the_machine_listens(scenario: str, tmp_path: Path) -> None:
     def ask() -> dict[str, Any]:
         program = Path(sys.executable).with_name("ansible-inventory")
-        command = [str(program), "-i", str(INVENTORY), "--host", "llmhost-molecule-vm"]
+        command = [str(program), "-i", str(MOLECULE / scenario / "inventory"), "--host", f"llmhost-molecule-{scenario}"]
         environment = {**os.environ, "LLMHOST_CACHE": str(tmp_path)}
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=CHECKOUT)
         found: dict[str, Any] = json.loads(done.stdout)
@@ -207,6 +226,6 @@ def test_the_inventory_of_molecule_says_where_the_machine_listens(tmp_path: Path
 
     assert "ansible_port" not in ask()
     (tmp_path / "vm").mkdir()
-    (tmp_path / "vm/llmhost-molecule-vm.json").write_text('{"ansible_port": 2222}')
+    (tmp_path / f"vm/llmhost-molecule-{scenario}.json").write_text('{"ansible_port": 2222}')
     found = ask()
     assert (found["ansible_port"], found["ansible_connection"], found["llmhost_tier"]) == (2222, "ssh", "intermediate")
