@@ -305,8 +305,10 @@ class DriverMachine(Machine):
             self.packages[name] = changed[name]
         self.half = set(done) if cut else set()
         if cut:
+            # The status file lags behind until dpkg is asked to go on.
             self.write({"var/lib/dpkg/updates/0000": ""})
-        self._sync()
+        else:
+            self._sync()
 
     def _configure(self) -> None:
         self.half = {name for name in self.half if set(self.packages[name][1]) - set(self.packages)}

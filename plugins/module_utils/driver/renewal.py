@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ansible_collections.llmhost.core.plugins.module_utils.driver.transaction im
     TransactionError,
 )
 from ansible_collections.llmhost.core.plugins.module_utils.driver.wanted import OPEN, UBUNTU, Wanted
+from ansible_collections.llmhost.core.plugins.module_utils.driver.work import DriverError
 from ansible_collections.llmhost.core.plugins.module_utils.finding import error
 
 _KERNEL = re.compile(r"^linux-image-(?:unsigned-)?(\d[\w.+-]*)$")
@@ -56,6 +58,7 @@ class Renewal:
     def go_back(self) -> str:
         """Take back an upgrade that is not proved; return why a restart is needed."""
         if upgrade := self._work.record.upgrade:
+            self._go_on()
             self._take_back(upgrade)
         self._driver.hold()
         if self._work.would_change:
@@ -132,6 +135,11 @@ class Renewal:
             self._work.refuse([error("driver.no_way_back", reason, remedy)])
 
     # -- back -----------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
+        """Complete what was cut off: from half a change apt finds no way back, from a whole one it does."""
+        with contextlib.suppress(TransactionError, DriverError):
+            self._work.complete()
 
     def _take_back(self, upgrade: Upgrade) -> None:
         work, dpkg = self._work, self._work.dpkg()

@@ -109,8 +109,14 @@ class Work:
 
     def complete(self) -> None:
         """Complete a transaction that was cut off. apt does so only where it is told what else was to come."""
+        if self.check:
+            return
+        # Until then dpkg's status file does not say what dpkg did last.
+        interrupted = Packages((), self.host.act, self.host.root)
+        interrupted.repair_if_interrupted()
+        self.actions += interrupted.actions
         dpkg, record = self.dpkg(), self.record
-        if self.check or not any(is_of_driver(name) or name in record.brought for name in dpkg.broken):
+        if not any(is_of_driver(name) or name in record.brought for name in dpkg.broken):
             return
         upgrade = record.upgrade
         names = sorted(
