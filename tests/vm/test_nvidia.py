@@ -30,7 +30,7 @@ WANTED: dict[str, Any] = {
     "llmhost_proxy": {},
 }
 # What compiles, by any name.
-COMPILERS = r"^(dkms|make|gcc|cpp|build-essential|nvidia-dkms|linux-headers)\b"
+COMPILERS = r"^(dkms|make|gcc(-\d+)?|cpp(-\d+)?|build-essential|nvidia-dkms-.*|linux-headers-.*)$"
 # What the kernel writes when the module looks for GPUs and finds none.
 LOADS_IN_VAIN = re.compile(
     r"nvidia: (loading out-of-tree module taints kernel|module verification failed)"
