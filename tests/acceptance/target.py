@@ -18,7 +18,7 @@ API_KEY_PATH = f"{CREDENTIALS_PATH}/api_key"
 SERVICE = "llmhost-inference.service"
 
 # The plan's slice of each step, where its name differs from the step's.
-_SLICES = {"model_storage": "storage", "model_cache": "cache", "inference": "runtime"}
+_SLICES = {"nvidia_driver": "driver", "model_storage": "storage", "model_cache": "cache", "inference": "runtime"}
 
 
 class NoPlanError(Exception):

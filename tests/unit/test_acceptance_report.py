@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.llmhost.core.plugins.module_utils.plan.plan_schema import PLAN, STEPS
 from ansible_collections.llmhost.core.plugins.module_utils.proof.verdict import Verdict
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.allocation import Allocation, DeviceBytes
 from ansible_collections.llmhost.core.plugins.module_utils.sizing.plan_check import Row
@@ -242,3 +243,10 @@ def exchange(port: int, payload: bytes) -> bytes:
                 break
             answer += data
         return answer
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_each_step_finds_its_section_of_the_plan(step: str) -> None:
+    sections = {name: name for name in PLAN}
+    found = Target(SimpleNamespace(), "gpu1", plan=sections).slice(step)  # type: ignore[arg-type]
+    assert found in PLAN, f"the plan has no section for the step {step}"
