@@ -95,6 +95,12 @@ class Run:
         assert found, f"no host was reached:\n{self.text}"
         return int(found[-1])
 
+    @property
+    def changed_tasks(self) -> list[str]:
+        """Return the names of the tasks that changed the host."""
+        tasks = re.split(r"^TASK \[", self.text, flags=re.MULTILINE)[1:]
+        return [task.partition("]")[0] for task in tasks if re.search(r"^changed: ", task, re.MULTILINE)]
+
     def says(self, *patterns: str) -> None:
         """Assert that the run failed, and that its output matches every pattern; lines may be broken anywhere."""
         assert self.rc != 0, f"nothing failed:\n{self.text}"

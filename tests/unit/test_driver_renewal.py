@@ -136,7 +136,7 @@ def test_without_anything_newer_nothing_is_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gpus", [0, 1])
 def test_a_bad_upgrade_is_taken_back(tmp_path: Path, changes: dict[str, Any], gpus: int) -> None:
     machine = ready(tmp_path, gpus)
-    before = proved(machine), set(machine.held)
+    before, record = (proved(machine), set(machine.held)), machine.host().state.read()
     machine.modprobe = CommandResult(1, "", "modprobe: ERROR: could not insert 'nvidia': Exec format error")
     if gpus:
         do(machine, "upgraded", **changes)
@@ -151,7 +151,9 @@ def test_a_bad_upgrade_is_taken_back(tmp_path: Path, changes: dict[str, Any], gp
     assert bool(reason) == bool(gpus)
     assert do(machine, "returned", **changes) == ""
     assert (proved(machine), machine.held) == before
-    assert "upgrade" not in machine.host().state.read()
+    assert machine.host().state.read() == record
+    do(machine, "absent")
+    assert not [name for name in machine.packages if "nvidia" in name]
 
 
 def test_the_running_kernel_may_go_and_no_other_question_is_answered(tmp_path: Path) -> None:

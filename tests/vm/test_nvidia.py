@@ -149,7 +149,9 @@ def test_a_newer_kernel_comes_with_its_modules_and_boots_with_them(host: VmTier,
     if host.shell("uname -r") == packages.older:
         host.vm.reboot()
     assert_modules_fit(host, packages.now, packages.newer)
-    assert run(host).changed == 0
+    # The plan names the modules for the kernel that runs: of another one since the restart.
+    assert [task for task in run(host).changed_tasks if not task.endswith("Save the plan")] == []
+    assert run(host).changed_tasks == []
 
 
 def test_an_upgrade_whose_proof_fails_goes_back(host: VmTier, packages: Archive) -> None:

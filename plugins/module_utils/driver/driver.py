@@ -138,5 +138,5 @@ class Driver:
             return
         versions = self.work.dpkg().versions
         good = {name: version for name, version in versions.items() if is_of_driver(name)}
-        self.work.save(replace(self.work.record, good=good, upgrade=None))
+        self.work.save(self.work.without_lost(replace(self.work.record, good=good, upgrade=None)))
         self.work.host.archives.keep_only(versions)

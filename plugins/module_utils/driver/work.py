@@ -97,8 +97,7 @@ class Work:
             while True:
                 self.save(judge(transaction.simulate()))
                 if transaction.make():
-                    dpkg = self.dpkg()
-                    self.save(self.record.without(set(self.record.brought) - dpkg.there - dpkg.remains))
+                    self.save(self.without_lost(self.record))
                     return
         except Exception:
             # apt fetches every package before it installs the first: what it could not fetch is not there.
@@ -106,6 +105,11 @@ class Work:
             raise
         finally:
             self.actions += transaction.actions
+
+    def without_lost(self, record: DriverRecord) -> DriverRecord:
+        """Return a record without packages that are gone, but for those that the way back of an upgrade would bring."""
+        dpkg, back = self.dpkg(), record.upgrade.before if record.upgrade else {}
+        return record.without(set(record.brought) - dpkg.there - dpkg.remains - set(back))
 
     def complete(self) -> None:
         """Complete a transaction that was cut off. apt does so only where it is told what else was to come."""
