@@ -247,6 +247,6 @@ def exchange(port: int, payload: bytes) -> bytes:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_each_step_finds_its_section_of_the_plan(step: str) -> None:
-    sections = {name: name for name in PLAN}
-    found = Target(SimpleNamespace(), "gpu1", plan=sections).slice(step)  # type: ignore[arg-type]
-    assert found in PLAN, f"the plan has no section for the step {step}"
+    sections = {name: {"section": name} for name in PLAN}
+    found = Target(SimpleNamespace(), "gpu1", plan=sections).slice(step)
+    assert found["section"] in PLAN, f"the plan has no section for the step {step}"
